@@ -1,0 +1,149 @@
+"""Differentiable Siamese augmentation (DSA, arXiv 2102.08259), in the order that IDC (arXiv 2205.14959) applies it.
+
+A drawn `Transform` is a value: the same one is applied to real and synthetic images. Inputs are *normalised* images, so
+that what shifts in from outside, or is cut out, is the mean colour. Strengths are those of DSA. The order is flip,
+brightness, saturation, contrast, then one of crop, scale and rotate chosen at random per draw, then cutout.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+Operation = Literal["flip", "color", "crop", "scale", "rotate", "cutout"]
+
+_GEOMETRIC: tuple[Operation, ...] = ("crop", "scale", "rotate")
+_SCALE = 1.2
+_ROTATE_DEGREES = 15.0
+_CROP = 0.125
+_CUTOUT = 0.5
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transform:
+    """One draw of parameters per image (n of them); `only` and `repeat` make Siamese copies.
+
+    Attributes:
+        operations: what is applied; the parameters of the others are drawn all the same and ignored.
+        flip: mirror left to right.
+        color: uniform in [0, 1): brightness, saturation, contrast.
+        choice: which of the geometric operations in use; an index into those of `operations`, in their fixed order.
+        shift: pixels down and right.
+        scale: factor of height and width, in [1/1.2, 1.2].
+        angle: radians.
+        hole: row and column of the middle of the cut-out square.
+    """
+
+    operations: tuple[Operation, ...]
+    flip: Bool[Tensor, " n"]
+    color: Float[Tensor, "n 3"]
+    choice: Int64[Tensor, " n"]
+    shift: Int64[Tensor, "n 2"]
+    scale: Float[Tensor, "n 2"]
+    angle: Float[Tensor, " n"]
+    hole: Int64[Tensor, "n 2"]
+
+    def repeat(self, times: int) -> Self:
+        """Return the draw of one image as that of `times` images."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "operations"}
+        return replace(self, **{name: value.expand(times, *value.shape[1:]) for name, value in tensors.items()})
+
+    def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Return the transformed images; differentiable."""
+        if "flip" in self.operations:
+            images = torch.where(self.flip[:, None, None, None], images.flip(3), images)
+        if "color" in self.operations:
+            images = self._recolor(images)
+        geometric = [name for name in _GEOMETRIC if name in self.operations]
+        for index, name in enumerate(geometric):
+            moved = self._crop(images) if name == "crop" else self._affine(images, name)
+            chosen = (self.choice == index)[:, None, None, None]
+            images = moved if len(geometric) == 1 else torch.where(chosen, moved, images)
+        return self._cutout(images) if "cutout" in self.operations else images
+
+    def _recolor(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        brightness, saturation, contrast = (value[:, None, None, None] for value in self.color.to(images).unbind(1))
+        images = images + (brightness - 0.5)
+        grey = images.mean(dim=1, keepdim=True)
+        images = (images - grey) * (2 * saturation) + grey
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        return (images - mean) * (contrast + 0.5) + mean
+
+    def _crop(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        # Products with 0/1 matrices move pixels exactly, let zeros in, and differentiate without a scatter.
+        down, right = self.shift.unbind(1)
+        rows = _shift_matrix(images.shape[2], down).to(images)
+        columns = _shift_matrix(images.shape[3], right).to(images)
+        return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
+
+    def _affine(self, images: Float[Tensor, "n c h w"], name: str) -> Float[Tensor, "n c h w"]:
+        n = len(images)
+        theta = torch.zeros(n, 2, 3, dtype=images.dtype, device=images.device)
+        if name == "scale":
+            theta[:, 0, 0], theta[:, 1, 1] = self.scale[:, 1].to(images), self.scale[:, 0].to(images)
+        else:
+            cos, sin = self.angle.cos().to(images), self.angle.sin().to(images)
+            theta[:, 0, 0], theta[:, 0, 1], theta[:, 1, 0], theta[:, 1, 1] = cos, -sin, sin, cos
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def _cutout(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        inside = []
+        for side, middle in zip(images.shape[2:], self.hole.unbind(1), strict=True):
+            size = int(side * _CUTOUT + 0.5)
+            offset = torch.arange(side, device=images.device) - (middle[:, None] - size // 2)
+            inside.append((offset >= 0) & (offset < size))
+        hole = inside[0][:, :, None] & inside[1][:, None, :]
+        return images * ~hole[:, None]
+
+
+def draw(
+    operations: tuple[Operation, ...], n: int, image_shape: tuple[int, int, int], generator: torch.Generator
+) -> Transform:
+    """Draw the parameters of n images.
+
+    Args:
+        operations: what to apply; any subset.
+        n: images, or groups of images that share a draw.
+        image_shape: channels, height, width.
+        generator: its device is that of the parameters.
+
+    Returns:
+        The transform; every parameter is drawn whatever `operations` says, so that leaving one operation out does not
+        change the others.
+    """
+    device = generator.device
+    sides = image_shape[1:]
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
+    def integers(low: list[int], high: list[int]) -> Tensor:
+        columns = [
+            torch.randint(a, b + 1, (n,), generator=generator, device=device) for a, b in zip(low, high, strict=True)
+        ]
+        return torch.stack(columns, dim=1)
+
+    reach = [int(side * _CROP + 0.5) for side in sides]
+    last = [side - int(side * _CUTOUT + 0.5) % 2 for side in sides]
+    remaining = max(1, sum(name in operations for name in _GEOMETRIC))
+    return Transform(
+        operations=operations,
+        flip=uniform(n) < 0.5,
+        color=uniform(n, 3),
+        choice=torch.randint(0, remaining, (n,), generator=generator, device=device),
+        shift=integers([-r for r in reach], reach),
+        scale=uniform(n, 2) * (_SCALE - 1 / _SCALE) + 1 / _SCALE,
+        angle=(uniform(n) * 2 - 1) * math.radians(_ROTATE_DEGREES),
+        hole=integers([0, 0], last),
+    )
+
+
+def _shift_matrix(side: int, shift: Int64[Tensor, " n"]) -> Bool[Tensor, "n s s"]:
+    index = torch.arange(side, device=shift.device)
+    return index[None, :, None] - shift[:, None, None] == index[None, None, :]

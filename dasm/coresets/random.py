@@ -1,0 +1,26 @@
+"""Real images drawn at random from each class, the first baseline of every paper in the field."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from dasm import rng
+from dasm.coresets import Coreset
+from dasm.initial import choose_sources
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Random(Coreset):
+    """Class-balanced, without replacement, stored at full size."""
+
+    def tiles(self, factor: int) -> int:  # noqa: ARG002
+        return 1
+
+    def __call__(self, real: LabelledImages, count: int, seed: int) -> Int64[Tensor, "k t"]:
+        everyone, nobody = torch.ones(len(real)), torch.zeros(0, dtype=torch.long)
+        return choose_sources(real, everyone, None, count, nobody, rng.derive(seed, "random"))

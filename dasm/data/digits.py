@@ -1,0 +1,44 @@
+"""Handwritten digits: 1,797 real 8x8 grey images of 43 writers (Alpaydin & Kaynak, UCI, 1998), shipped by scikit-learn."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from dasm.errors import require
+from dasm import rng
+from dasm.data import Dataset, held_out, make_task
+from dasm.types import Task
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """Needs no download. Split at random inside each class.
+
+    Attributes:
+        test: share of all images held out for the benchmark, in (0, 1).
+        validation: share of all images held out for choices, in (0, 1); test + validation < 1.
+    """
+
+    test: float = 0.25
+    validation: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to learn from."""
+        require(0 < self.test < 1, "test must be in (0, 1)", self.test)
+        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
+
+    def load(self, seed: int) -> Task:
+        bundle = load_digits()
+        # 16 grey levels above black, stretched to 8 bit.
+        images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
+        labels = bundle.target.astype(np.int64)
+        stream = rng.derive(seed, "split")
+        rest, test = held_out(labels, self.test, rng.derive(stream, "test"))
+        kept, out = held_out(labels[rest], self.validation / (1 - self.test), rng.derive(stream, "validation"))
+        train, validation = rest[kept], rest[out]
+        names = tuple(str(name) for name in bundle.target_names)
+        return make_task(*((images[part], labels[part]) for part in (train, validation, test)), class_names=names)

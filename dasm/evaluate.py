@@ -1,0 +1,74 @@
+"""The benchmark: fresh networks trained on a set, accuracy on real images at the last step."""
+
+from dataclasses import dataclass
+from typing import final
+
+from dasm.errors import ConfigError, require
+from dasm import rng
+from dasm.networks import Classifier, Network, predict
+from dasm.train import Recipe, Trainer
+from dasm.types import LabelledImages, Task
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How every set is judged: the same steps, recipe and seeds for synthetic, coreset and full data.
+
+    Attributes:
+        recipe: of every network.
+        steps: optimiser steps, the same for a set of 10 images and for the full data.
+        seeds: networks trained per set and architecture.
+    """
+
+    recipe: Recipe
+    steps: int
+    seeds: int
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.steps >= 1, "steps must be >= 1", self.steps)
+        require(self.seeds >= 1, "seeds must be >= 1", self.seeds)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Share of real images classified correctly, in [0, 1], by one network after its last step."""
+
+    seed: int
+    validation: float
+    test: float
+
+
+def accuracy(network: Classifier, data: LabelledImages) -> float:
+    """Return the share of images that the network classifies correctly, in [0, 1]."""
+    return float(predict(network, data).argmax(1).eq(data.labels).double().mean())
+
+
+def evaluate(protocol: Protocol, network: Network, training: LabelledImages, task: Task, root: int) -> list[Accuracy]:
+    """Train one architecture several times on a set.
+
+    Network number s starts from the same weights whatever the set, so that two sets can be compared pair by pair.
+
+    Args:
+        protocol: how.
+        network: architecture.
+        training: decoded training images.
+        task: its validation and test images are looked at once, after the last step.
+        root: root seed.
+
+    Raises:
+        ConfigError: the training set misses a class.
+    """
+    missing = set(range(training.num_classes)) - set(training.labels.tolist())
+    if missing:
+        raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")
+    trainer = Trainer(network=network, recipe=protocol.recipe)
+    results = []
+    for seed in range(protocol.seeds):
+        (trained,) = trainer.train(training, protocol.steps, rng.derive(root, "benchmark", seed))
+        results.append(
+            Accuracy(seed=seed, validation=accuracy(trained, task.validation), test=accuracy(trained, task.test))
+        )
+    return results

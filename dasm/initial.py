@@ -1,0 +1,69 @@
+"""Which real images a segment starts from.
+
+Under a window they are spread evenly over its ranks (the initialisation follows the targeted difficulty, as in SelMatch
+and CUDD); without one they follow a random order of the class, and each segment goes on where the last one stopped, so
+that the segments of a sequence start from the same images as one joint set. Images that an earlier segment started from
+are passed over as long as enough others remain.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from dasm.errors import ConfigError
+from dasm import rng
+from dasm.types import LabelledImages
+
+
+def choose_sources(
+    real: LabelledImages,
+    weights: Float[Tensor, " n"],
+    rank: Float[Tensor, " n"] | None,
+    count: int,
+    used: Int64[Tensor, "..."],
+    stream: int,
+) -> Int64[Tensor, "k t"]:
+    """Choose `count` real images of every class.
+
+    Args:
+        real: the real set.
+        weights: of the window; images with weight 0 are left out.
+        rank: within-class rank fractions; needed when the weights differ.
+        count: images per class.
+        used: indices that earlier segments started from.
+        stream: of the random order.
+
+    Raises:
+        ConfigError: a class, or its window, holds fewer than `count` images.
+    """
+    windowed = bool((weights != weights[0]).any())
+    rows = []
+    for label in range(real.num_classes):
+        members = real.members(label).cpu()
+        if len(members) < count:
+            raise ConfigError(
+                f"class {label} ({real.class_names[label]}): must have at least {count} images, got {len(members)}"
+                " (fewer images per class or a smaller factor need fewer)"
+            )
+        if windowed:
+            assert rank is not None, "differing weights come from ranks"  # noqa: S101
+            members = members[torch.argsort(rank[members], stable=True)]
+            members = members[weights[members] > 0]
+            if len(members) < count:
+                raise ConfigError(
+                    f"window: must keep at least {count} images of class {label} ({real.class_names[label]}),"
+                    f" got {len(members)} (widen the window or make the segment smaller)"
+                )
+        else:
+            members = members[torch.randperm(len(members), generator=rng.generator(stream, "order", label))]
+        fresh = members[~torch.isin(members, used)]
+        rows.append(_spread(fresh if len(fresh) >= count else members, count, windowed))
+    return torch.stack(rows)
+
+
+def _spread(members: Int64[Tensor, " n"], count: int, windowed: bool) -> Int64[Tensor, " t"]:
+    if not windowed:
+        return members[:count]
+    # The middle of each of `count` equal parts of the window.
+    places = ((torch.arange(count, dtype=torch.float64) + 0.5) * len(members) / count).long()
+    return members[places]

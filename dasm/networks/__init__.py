@@ -1,0 +1,65 @@
+"""Networks: one file per architecture. A network is built with its own stream and says what its features are."""
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dasm.types import LabelledImages
+
+# Large enough to keep two cores or a card busy, small enough for 224-pixel images on a 4 GiB machine.
+_PREDICT_BATCH = 500
+
+
+@final
+class Classifier(nn.Module):
+    """A body that ends in features and one linear layer on top of them."""
+
+    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
+        """Join a body that maps (b c h w) to (b d) with a head from d to k."""
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def features(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """Return what the last linear layer reads."""
+        features: Tensor = self.body(inputs)
+        return features
+
+    def forward(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Return logits for normalised images."""
+        logits: Tensor = self.head(self.features(inputs))
+        return logits
+
+
+class Network(ABC):
+    """An architecture and its options."""
+
+    @abstractmethod
+    def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
+        """Return a freshly initialised classifier, on the CPU.
+
+        Args:
+            image_shape: channels, height, width.
+            num_classes: number of logits.
+            stream: the only source of randomness; torch's global stream is put back afterwards.
+
+        Raises:
+            ConfigError: the images are too small for the architecture; the message gives the smallest side that works.
+        """
+
+
+def predict(network: Classifier, data: LabelledImages) -> Float[Tensor, "n k"]:
+    """Return the logits of every image, un-augmented, in evaluation mode, without gradients.
+
+    The network's mode is put back afterwards. Each row depends on its own image alone.
+    """
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        indices = torch.arange(len(data), device=data.labels.device).split(_PREDICT_BATCH)
+        rows = [network(data.inputs(batch)) for batch in indices]
+    network.train(was_training)
+    return torch.cat(rows).clone()

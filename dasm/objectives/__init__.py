@@ -1,0 +1,64 @@
+"""Objectives: what a segment's pixels minimise, one file each."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.train import Trainer
+from dasm.types import LabelledImages
+
+
+class State(Protocol):
+    """What an objective carries from one iteration to the next, and can save."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that the next iteration depends on, by name."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` returned."""
+        ...
+
+
+class Objective(ABC):
+    """A distance between a real and a synthetic set, seen through networks."""
+
+    #: Whether the source updates the pixels class by class with one momentum buffer, so that a class keeps moving
+    #: during the other classes' turns (see `dasm.matching`).
+    class_by_class: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def period(self) -> int:
+        """Iterations between two outer iterations: the pixels are clamped to [0, 1] at the start of each."""
+
+    @abstractmethod
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int) -> State:
+        """Do what does not depend on the synthetic images.
+
+        Args:
+            real: all real training images, whatever the window: networks learn from these.
+            trainer: of the networks through which the sets are seen.
+            stream: of everything random in the objective.
+        """
+
+    @abstractmethod
+    def distances(
+        self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
+    ) -> Iterator[Float[Tensor, ""]]:
+        """Yield scalars whose sum is the objective of one pixel update.
+
+        They come one by one so that the graph of each can be freed before the next is built. After the last one, the
+        state moves on to the next iteration.
+
+        Args:
+            state: from `prepare`.
+            real: batches of the window.
+            synthetic: batches of the segment, differentiable in its pixels.
+            iteration: number of the pixel update, from 0.
+            draw: stream of this iteration.
+        """

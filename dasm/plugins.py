@@ -1,0 +1,131 @@
+"""Find a plug-in by its file name, and build a frozen dataclass from plain values with errors that teach.
+
+A plug-in's file name is its name: `{name: gradient}` under a field of type `Objective` is the one final class in
+`dasm/objectives/gradient.py`. There is no registry.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from dasm.errors import ConfigError
+
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], values: Any, where: str) -> T:  # noqa: ANN401 - plain values of any shape
+    """Build a dataclass, or a plug-in of an abstract kind, from plain values.
+
+    Args:
+        kind: the dataclass, or the abstract class of a plug-in folder; the latter takes its plug-in from `name`.
+        values: a mapping whose keys are the fields; nested dataclasses take nested mappings.
+        where: dotted path of `values`, for messages.
+
+    Returns:
+        The instance; fields that are not given take their defaults.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type, value out of range, or unknown plug-in.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: must be a mapping of options, got {values!r}")
+    options = dict(values)
+    owner: Any = kind
+    if inspect.isabstract(kind):
+        if "name" not in options:
+            raise ConfigError(f"{where}: needs a 'name', one of {', '.join(available(kind))}")
+        owner = find(kind, options.pop("name"), where)
+    return _construct(owner, options, where)
+
+
+def available(kind: type) -> list[str]:
+    """Return the names of the plug-ins of an abstract kind: the file names in its folder, sorted."""
+    package = importlib.import_module(kind.__module__)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+
+def find(kind: type[T], name: object, where: str) -> type[T]:
+    """Return the final class in the plug-in file `name` of an abstract kind.
+
+    Raises:
+        ConfigError: no such file; the message lists those there are and suggests the nearest.
+    """
+    names = available(kind)
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{where}: no {kind.__name__.lower()} called {name!r} (have {', '.join(names)}){hint}")
+    module = importlib.import_module(f"{kind.__module__}.{name}")
+    return _final_class(module, kind)
+
+
+def _final_class(module: types.ModuleType, kind: type[T]) -> type[T]:
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        file = Path(str(module.__file__)).name
+        raise ConfigError(f"{file}: must define exactly one {kind.__name__}, got {[f.__name__ for f in found]}")
+    return found[0]
+
+
+def _construct(owner: Any, options: dict[str, Any], where: str) -> Any:  # noqa: ANN401 - any dataclass
+    fields = {field.name: field for field in dataclasses.fields(owner) if field.init}
+    for key in options:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}: no option called {key!r} (have {', '.join(fields) or 'none'}){hint}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in options
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: needs {', '.join(missing)}")
+    hints = typing.get_type_hints(owner)
+    prefix = "" if where.endswith(".yaml") else f"{where}."
+    converted = {name: _convert(hints[name], value, prefix + name) for name, value in options.items()}
+    try:
+        return owner(**converted)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401, PLR0911 - one branch per kind of annotation
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise ConfigError(f"{where}: must be one of {', '.join(map(str, arguments))}, got {value!r}")
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ConfigError(f"{where}: must be a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: must be a mapping, got {value!r}")
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind) or inspect.isabstract(kind):
+        return build(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind and not (isinstance(value, kind) and not isinstance(value, bool)):
+        raise ConfigError(f"{where}: must be {kind.__name__}, got {value!r}")
+    return kind(value)

@@ -1,0 +1,30 @@
+"""Benchmark results as Parquet: one row per network trained."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dasm.evaluate import Accuracy
+from dasm.tables import write_table
+
+
+def write_results(
+    path: Path, results: Mapping[str, Sequence[Accuracy]], identity: Mapping[str, Any], meta: Mapping[str, Any]
+) -> None:
+    """Write the accuracies (in [0, 1]) of every architecture.
+
+    Args:
+        path: Parquet file.
+        results: architecture name to accuracies, one per seed.
+        identity: columns that every row repeats: arm, prefix_ipc, …
+        meta: provenance for the footer.
+    """
+    rows = [
+        {**identity, "network": network, "seed": a.seed, "validation": a.validation, "test": a.test}
+        for network, accuracies in results.items()
+        for a in accuracies
+    ]
+    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
+    write_table(path, columns, "result/1", meta)

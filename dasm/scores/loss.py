@@ -1,0 +1,22 @@
+"""Cross-entropy of the trained network (the difficulty that the DASM draft names; "loss" in PAD, arXiv 2408.03360)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm.networks import Classifier, predict
+from dasm.scores import Score
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Loss(Score):
+    """Minus the log-probability, in nats, that the last snapshot gives to the image's own class; in [0, inf)."""
+
+    def __call__(self, real: LabelledImages, snapshots: Sequence[Classifier]) -> Float[Tensor, " n"]:
+        return F.cross_entropy(predict(snapshots[-1], real), real.labels, reduction="none")

@@ -1,0 +1,154 @@
+"""Segments: distil one, and join those there are."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from dasm.errors import ConfigError, require
+from dasm import rng
+from dasm.checkpoint import Checkpoint
+from dasm.formation import decode_set, decoded_count, mosaic
+from dasm.initial import choose_sources
+from dasm.matching import Matching
+from dasm.types import LabelledImages, Segment
+from dasm.windows import edges
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SegmentPlan:
+    """Size and effort of one segment.
+
+    Attributes:
+        ipc: stored images per class, >= 1.
+        iterations: pixel updates of every class, >= 0.
+    """
+
+    ipc: int
+    iterations: int
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.ipc >= 1, "ipc must be >= 1", self.ipc)
+        require(self.iterations >= 0, "iterations must be >= 0", self.iterations)
+
+
+def distil_segment(
+    matching: Matching,
+    plan: SegmentPlan,
+    real: LabelledImages,
+    prefix: Sequence[Segment],
+    *,
+    weights: Float[Tensor, " n"],
+    rank: Float[Tensor, " n"] | None,
+    planned_ipc: int,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    track: Callable[[range], Iterable[int]] = iter,
+) -> tuple[Segment, Float[Tensor, " i"]]:
+    """Distil the segment that follows `prefix` and freeze it as 8-bit images.
+
+    Args:
+        matching: how.
+        plan: how much.
+        real: n real images.
+        prefix: the segments so far; their number picks the stream, and the images they started from are passed over.
+        weights: of the window, one per real image.
+        rank: within-class rank fractions in [0, 1); None if nothing has been scored, and then all weights are equal.
+        planned_ipc: images per class of the whole set.
+        seed: root seed.
+        checkpoint: where to continue from and save to.
+        track: wraps the iterations still to do, to show progress.
+
+    Returns:
+        The segment and the objective's value at every iteration.
+    """
+    k = len(prefix)
+    count = decoded_count(plan.ipc, matching.factor)
+    used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
+    sources = choose_sources(real, weights, rank, count, used, rng.derive(seed, "initial"))
+    initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
+    pixels, history = matching.optimise(
+        initial,
+        real,
+        weights,
+        iterations=plan.iterations,
+        planned_ipc=planned_ipc,
+        stream=rng.derive(seed, "segment", k),
+        checkpoint=checkpoint,
+        track=track,
+    )
+    lower, upper = edges(weights.cpu(), rank, real.labels.cpu()) if rank is not None else (0.0, 1.0)
+    segment = stored_segment(
+        freeze(pixels.flatten(0, 1)),
+        sources,
+        index=k,
+        factor=matching.factor,
+        lower=lower,
+        upper=upper,
+        iterations=plan.iterations,
+    )
+    return segment, history
+
+
+def stored_segment(
+    images: UInt8[Tensor, "n c h w"],
+    sources: Int64[Tensor, "k t"],
+    *,
+    index: int,
+    factor: int,
+    lower: float,
+    upper: float,
+    iterations: int,
+) -> Segment:
+    """Return a segment of images stored class by class that were initialised from `sources`.
+
+    Source t * m + i of a class is tile t of its stored image i, as `mosaic` lays them out.
+    """
+    num_classes, ipc = len(sources), len(images) // len(sources)
+    return Segment(
+        images=images,
+        labels=torch.arange(num_classes).repeat_interleave(ipc),
+        index=index,
+        factor=factor,
+        sources=sources.unflatten(1, (-1, ipc)).transpose(1, 2).flatten(0, 1),
+        lower=lower,
+        upper=upper,
+        iterations=iterations,
+    )
+
+
+def freeze(pixels: Float[Tensor, "*n c h w"]) -> UInt8[Tensor, "*n c h w"]:
+    """Return pixels in [0, 1] as 8-bit images, rounded to the nearest level."""
+    return (pixels * 255).round().to(torch.uint8)
+
+
+def stored(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
+    """Return the stored images of the segments as one set, read with the statistics of `real`, on its device."""
+    if not segments:
+        raise ConfigError("segments: must be at least one, got none")
+    return LabelledImages(
+        images=torch.cat([segment.images for segment in segments]),
+        labels=torch.cat([segment.labels for segment in segments]),
+        class_names=real.class_names,
+        mean=real.mean.cpu(),
+        std=real.std.cpu(),
+    ).to(real.labels.device)
+
+
+def decoded(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
+    """Return all training images of the segments, each decoded with its own factor (A15)."""
+    parts = [decode_set(stored([segment], real), segment.factor) for segment in segments]
+    if not parts:
+        raise ConfigError("segments: must be at least one, got none")
+    return LabelledImages(
+        images=torch.cat([part.images for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        class_names=real.class_names,
+        mean=real.mean,
+        std=real.std,
+    )

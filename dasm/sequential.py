@@ -1,0 +1,79 @@
+"""THE METHOD: score the real set, keep a window of it, distil one segment, train on all segments so far, score again.
+
+The pipeline runs the same four calls as separate cached stages; `distil` is the whole of it in one place.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from dasm.errors import require
+from dasm.evaluators import Evaluators
+from dasm.matching import Matching
+from dasm.segments import SegmentPlan, decoded, distil_segment
+from dasm.selection import Selection
+from dasm.types import LabelledImages, Segment
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sequential:
+    """Difficulty-aligned sequential matching; without a selection, sequential matching; with one segment, joint.
+
+    Attributes:
+        matching: how a segment is distilled.
+        evaluators: who says what is hard.
+        selection: what the next segment learns from; None keeps every real image and scores nothing.
+        planned_ipc: images per class of the whole set as planned. It sets the window's pace and the pixels' rate, so it
+            belongs to the identity of every segment; a set can be extended without it.
+    """
+
+    matching: Matching
+    evaluators: Evaluators
+    selection: Selection | None
+    planned_ipc: int
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
+
+    def distil(
+        self, real: LabelledImages, plans: Sequence[SegmentPlan], seed: int, prefix: Sequence[Segment] = ()
+    ) -> Iterator[Segment]:
+        """Yield the segments of a synthetic set, from easy to hard.
+
+        Args:
+            real: the real training set.
+            plans: one per segment, those of `prefix` included.
+            seed: root seed; any integer.
+            prefix: finished segments to go on from. Every segment has its own streams, so a run that goes on ends with
+                the same bytes as one that was never interrupted.
+
+        Yields:
+            The segments that follow `prefix`, each frozen before the next is begun.
+        """
+        for state in range(len(prefix), len(plans)):
+            weights, rank = torch.ones(len(real)), None
+            if self.selection is not None:
+                teaching = decoded(prefix, real) if prefix else real
+                difficulty, weights = self.selection.choose(
+                    real,
+                    self.evaluators.train(teaching, state, seed),
+                    prefix_ipc=sum(plan.ipc for plan in plans[:state]),
+                    planned_ipc=self.planned_ipc,
+                )
+                rank = difficulty.rank
+            segment, _ = distil_segment(
+                self.matching,
+                plans[state],
+                real,
+                prefix,
+                weights=weights,
+                rank=rank,
+                planned_ipc=self.planned_ipc,
+                seed=seed,
+            )
+            prefix = (*prefix, segment)
+            yield segment

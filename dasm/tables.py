@@ -1,0 +1,177 @@
+"""Everything that is kept, in and out: distilled segments, difficulty and results as Parquet, networks as safetensors.
+
+The same content gives the same bytes: no time, host or path is written. Files are written under a temporary name,
+synced and renamed, so that a reader never sees half of one. A segment is in the Hugging Face image convention:
+`datasets.load_dataset("parquet", data_files=...)` opens it with decoded images and class names.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dasm.errors import ConfigError
+from dasm.difficulty import Difficulty
+from dasm.networks import Classifier
+from dasm.types import Segment
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, sync it, and rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: Mapping[str, Any]) -> None:
+    """Write a Parquet file whose footer names its schema (`dasm.schema`) and provenance (`dasm.meta`, JSON)."""
+    footer = {"dasm.schema": schema, "dasm.meta": json.dumps(dict(meta), sort_keys=True)}
+    if "class_names" in meta and "image" in columns:
+        footer["huggingface"] = json.dumps({"info": {"features": _features(columns, meta["class_names"])}})
+    table = pa.table(dict(columns)).replace_schema_metadata(footer)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_table(path: Path, schema: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a Parquet file written by `write_table`.
+
+    Returns:
+        The table and its provenance.
+
+    Raises:
+        ConfigError: no such file, not Parquet, or another schema.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
+    footer = table.schema.metadata or {}
+    found = footer.get(b"dasm.schema", b"none").decode()
+    if found != schema:
+        raise ConfigError(f"{path}: must have schema {schema}, got {found}")
+    return table, json.loads(footer[b"dasm.meta"])
+
+
+def write_segment(path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]) -> None:
+    """Write one segment: a row per stored image, a PNG each."""
+    n = len(segment.labels)
+    columns = {
+        "image": pa.array([{"bytes": encode(image), "path": None} for image in segment.images], _IMAGE),
+        "label": pa.array(segment.labels.numpy(), pa.int64()),
+        "segment": pa.array([segment.index] * n, pa.int32()),
+        "factor": pa.array([segment.factor] * n, pa.int32()),
+        "window_lower": pa.array([segment.lower] * n, pa.float32()),
+        "window_upper": pa.array([segment.upper] * n, pa.float32()),
+        "sources": pa.array(segment.sources.tolist(), pa.list_(pa.int64())),
+    }
+    meta = {**provenance, "class_names": list(class_names), "iterations": segment.iterations}
+    write_table(path, columns, "segment/1", meta)
+
+
+def read_segment(path: Path) -> Segment:
+    """Read what `write_segment` wrote, pixel for pixel."""
+    table, meta = read_table(path, "segment/1")
+    rows = table.to_pydict()
+    return Segment(
+        images=torch.stack([decode_image(image["bytes"]) for image in rows["image"]]),
+        labels=torch.tensor(rows["label"]),
+        index=rows["segment"][0],
+        factor=rows["factor"][0],
+        sources=torch.tensor(rows["sources"]),
+        lower=rows["window_lower"][0],
+        upper=rows["window_upper"][0],
+        iterations=meta["iterations"],
+    )
+
+
+def read_segments(folder: Path) -> list[Segment]:
+    """Read the segments of one state of an arm, in order: the files `s<k>.parquet` of its folder (none at state 0)."""
+    files = sorted(folder.glob("s*.parquet"), key=lambda file: int(file.stem.removeprefix("s")))
+    return [read_segment(file) for file in files]
+
+
+def write_difficulty(path: Path, difficulty: Difficulty, weights: Float[Tensor, " n"], meta: Mapping[str, Any]) -> None:
+    """Write a row per real image: score, spread, rank, share of evaluators that are right, weight in the next window."""
+    columns = {
+        "index": pa.array(np.arange(len(weights)), pa.int32()),
+        "label": pa.array(difficulty.labels.numpy(), pa.int64()),
+        "score": pa.array(difficulty.score.numpy(), pa.float32()),
+        "spread": pa.array(difficulty.spread.numpy(), pa.float32()),
+        "rank": pa.array(difficulty.rank.numpy(), pa.float64()),
+        "right": pa.array(difficulty.right.numpy(), pa.float32()),
+        "weight": pa.array(weights.numpy(), pa.float32()),
+    }
+    write_table(path, columns, "difficulty/1", meta)
+
+
+def read_window(path: Path) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Read the weights of the next window and the rank fractions from a difficulty table."""
+    table, _ = read_table(path, "difficulty/1")
+    return torch.tensor(table["weight"].to_numpy()), torch.tensor(table["rank"].to_numpy())
+
+
+def write_networks(folder: Path, networks: Sequence[Sequence[Classifier]]) -> None:
+    """Write the snapshots of each network as `e<network>-t<snapshot>.safetensors`."""
+    for j, snapshots in enumerate(networks):
+        for t, snapshot in enumerate(snapshots):
+            state = {name: tensor.cpu().contiguous() for name, tensor in snapshot.state_dict().items()}
+            write_atomically(folder / f"e{j}-t{t}.safetensors", lambda file, state=state: save_file(state, file))  # type: ignore[misc]
+
+
+def read_networks(folder: Path, build: Callable[[], Classifier], networks: int, snapshots: int) -> list[list[Classifier]]:
+    """Read what `write_networks` wrote into classifiers made by `build`."""
+
+    def read(path: Path) -> Classifier:
+        network = build()
+        network.load_state_dict(load_file(path))
+        return network.eval()
+
+    return [[read(folder / f"e{j}-t{t}.safetensors") for t in range(snapshots)] for j in range(networks)]
+
+
+def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
+    """Return an 8-bit grey or RGB image as PNG."""
+    pixels = image.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
+    """Return the 8-bit grey or RGB pixels of an encoded image; every other mode becomes RGB."""
+    with Image.open(io.BytesIO(data)) as opened:
+        image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
+        pixels = np.array(image)
+    return torch.from_numpy(pixels[:, :, None] if pixels.ndim == 2 else pixels).permute(2, 0, 1).contiguous()
+
+
+def _features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> dict[str, Any]:
+    features: dict[str, Any] = {}
+    for name, array in columns.items():
+        if name == "image":
+            features[name] = {"_type": "Image"}
+        elif name == "label":
+            features[name] = {"names": list(class_names), "_type": "ClassLabel"}
+        elif pa.types.is_list(array.type):
+            features[name] = {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"}
+        else:
+            features[name] = {"dtype": {"float": "float32"}.get(str(array.type), str(array.type)), "_type": "Value"}
+    return features

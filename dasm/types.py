@@ -1,0 +1,124 @@
+"""The two kinds of image set everything else passes around.
+
+Letters in shapes: N/n real images, m synthetic images of one class, b batch, C/c channels, H/h height, W/w width,
+k classes, d features, j evaluators, f multi-formation factor.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self, final
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from dasm.errors import ConfigError
+
+
+def normalise(
+    pixels: Float[Tensor, "*b c h w"], mean: Float[Tensor, " c"], std: Float[Tensor, " c"]
+) -> Float[Tensor, "*b c h w"]:
+    """Subtract the channel mean and divide by the channel standard deviation; pixels are in [0, 1]."""
+    return (pixels - mean[:, None, None].to(pixels)) / std[:, None, None].to(pixels)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledImages:
+    """Images with their class, and what a network needs to read them.
+
+    Attributes:
+        images: 8-bit, or floating point in [0, 1] (decoded synthetic images lie between the 8-bit levels).
+        labels: class index of each image, in [0, k).
+        class_names: name of each class, in label order.
+        mean: channel mean of the *real training* pixels in [0, 1]; synthetic sets carry the same one.
+        std: channel standard deviation of the same pixels.
+    """
+
+    images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+    class_names: tuple[str, ...]
+    mean: Float[Tensor, " c"]
+    std: Float[Tensor, " c"]
+
+    def __post_init__(self) -> None:
+        """Refuse labels that name no class."""
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
+            raise ConfigError(f"labels must be in [0, {self.num_classes}), got {sorted(set(self.labels.tolist()))}")
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, those without an image included."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        c, h, w = self.images.shape[1:]
+        return (c, h, w)
+
+    def pixels(self, indices: Int64[Tensor, " b"] | None = None) -> Float[Tensor, "b c h w"]:
+        """Return the pixels in [0, 1] of the images at `indices` (all of them by default)."""
+        chosen = self.images if indices is None else self.images[indices]
+        return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen
+
+    def inputs(self, indices: Int64[Tensor, " b"] | None = None) -> Float[Tensor, "b c h w"]:
+        """Return what a network reads: normalised pixels of the images at `indices` (all of them by default)."""
+        return normalise(self.pixels(indices), self.mean, self.std)
+
+    def members(self, label: int) -> Int64[Tensor, " b"]:
+        """Return the indices of one class, in data order."""
+        return torch.nonzero(self.labels == label).flatten()
+
+    def subset(self, indices: Int64[Tensor, " b"]) -> Self:
+        """Return the images at `indices`, in that order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def to(self, device: str | torch.device) -> Self:
+        """Return the set on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "mean", "std")}
+        return replace(self, **moved)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A real data set, split. Choices are made on `validation`; `test` is for the benchmark alone."""
+
+    train: LabelledImages
+    validation: LabelledImages
+    test: LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """One frozen part of a synthetic set: what was distilled against one window.
+
+    Attributes:
+        images: stored images, 8-bit, class by class.
+        labels: class index of each stored image.
+        index: which segment, from 0.
+        factor: multi-formation factor f; each stored image decodes to f * f training images.
+        sources: real training images that each stored image started from (row-major tiles).
+        lower: lower edge of the window as a within-class rank fraction, averaged over classes.
+        upper: upper edge, likewise.
+        iterations: pixel updates spent on the segment.
+    """
+
+    images: UInt8[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+    index: int
+    factor: int
+    sources: Int64[Tensor, "n t"]
+    lower: float
+    upper: float
+    iterations: int
+
+    @property
+    def ipc(self) -> int:
+        """Stored images per class."""
+        return len(self.labels) // len(self.labels.unique())

@@ -1,0 +1,49 @@
+"""A window of fixed width whose place grows with the images distilled so far (DASM's default).
+
+Within-class rank fractions u (0 easiest) are kept in [a, a + width) with
+a = (1 - width - skip_hardest) * min(1, prefix_ipc / planned_ipc) ** exponent. Ranks are re-computed for every segment,
+so the window is dynamic even where it does not move. The width's ground is PAD (arXiv 2408.03360, figure 3): dropping
+a fifth of the easiest images helps at high budgets, dropping a third already hurts.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm.errors import require
+from dasm.difficulty import Difficulty
+from dasm.windows import Window
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Budget(Window):
+    """Position by budget.
+
+    Attributes:
+        width: share of each class that is kept, in (0, 1]; 1 keeps everyone.
+        skip_hardest: share of each class at the hard end that is never reached, in [0, 1); 0.05 where labels are noisy.
+        exponent: > 0; above 1 the window stays with easy images longer.
+    """
+
+    width: float = 0.5
+    skip_hardest: float = 0.0
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse windows that do not fit."""
+        require(0 < self.width <= 1, "width must be in (0, 1]", self.width)
+        require(
+            0 <= self.skip_hardest <= 1 - self.width, "skip_hardest must be in [0, 1 - width]", self.skip_hardest
+        )
+        require(self.exponent > 0, "exponent must be > 0", self.exponent)
+
+    def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:
+        progress = min(1.0, prefix_ipc / planned_ipc) ** self.exponent
+        lower = (1 - self.width - self.skip_hardest) * progress
+        # Ranks are multiples of 1 / class size; half of the smallest step absorbs rounding at both edges.
+        slack = 0.5 / len(difficulty.labels)
+        rank = difficulty.rank
+        return ((rank >= lower - slack) & (rank < lower + self.width - slack)).float()

@@ -1,0 +1,42 @@
+"""`python -m pipeline <command> [arguments]`: the stages of dvc.yaml, and what drives them.
+
+Commands: check; plan K; study [NAME]; reproduce [JOBS]; serve; and the stages of dvc.yaml, which DVC calls.
+"""
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+from dasm.errors import ConfigError
+
+_OTHERS = {"plan": "pipeline.plan", "study": "pipeline.studies", "reproduce": "pipeline.drive", "serve": "pipeline.drive"}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; return the exit code: 0, or 1 after one line that says what is wrong with the input."""
+    stages = sorted(file.stem for file in (Path(__file__).parent / "stages").glob("[!_]*.py"))
+    if not arguments or arguments[0] not in {*stages, *_OTHERS}:
+        print(f"usage: python -m pipeline <{'|'.join([*_OTHERS, *stages])}> [arguments]", file=sys.stderr)
+        return 1
+    name, *rest = arguments
+    function = getattr(importlib.import_module(_OTHERS.get(name, f"pipeline.stages.{name}")), _entry(name))
+    try:
+        inspect.signature(function).bind(*rest)
+    except TypeError as error:
+        print(f"python -m pipeline {name}: {error}", file=sys.stderr)
+        return 1
+    try:
+        function(*rest)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _entry(name: str) -> str:
+    return name if name in ("reproduce", "serve") else "main"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

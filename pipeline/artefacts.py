@@ -1,0 +1,127 @@
+"""What the report reads: results, difficulty tables, the ledger. Accuracies come out in percent.
+
+Parquet is read without `dasm.tables`, so that a report costs no import of torch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import pandas as pd
+import pyarrow as pa
+
+from dasm.errors import ConfigError, require
+from pipeline import layout, params
+
+FULL = "full"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a study compares.
+
+    Attributes:
+        name: of the study.
+        scored: arms with windows; every other arm is compared with the first of them.
+        controls: arms distilled without scores.
+        joint: those controls that distil every prefix anew.
+        coresets: arms of real images.
+        networks: the first one is distilled with, the others are unseen.
+        states: number of segments of every prefix, ascending.
+    """
+
+    name: str
+    scored: tuple[str, ...]
+    controls: tuple[str, ...]
+    joint: tuple[str, ...]
+    coresets: tuple[str, ...]
+    networks: tuple[str, ...]
+    states: tuple[int, ...]
+
+    @classmethod
+    def of(cls, study: Mapping[str, Any]) -> "Scope":
+        """Read the parameters of a study."""
+        known = dict(study)
+        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain")}
+        for key in ("arms", "chain"):
+            require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
+        controls = tuple(found["controls"] or ())
+        networks = params.value(known, "benchmark.networks")
+        return cls(
+            name=str(found["study"]),
+            scored=tuple(found["arms"]),
+            controls=controls,
+            joint=tuple(arm for arm in controls if params.value(known, f"control.{arm}.joint")),
+            coresets=tuple(found["coresets"] or ()),
+            networks=tuple(network if isinstance(network, str) else network["name"] for network in networks),
+            states=tuple(link["next"] for link in found["chain"]),
+        )
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm, in the order of the tables."""
+        return self.scored + self.controls + self.coresets
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read some columns of a Parquet file.
+
+    Raises:
+        ConfigError: no such file, not Parquet, a column missing, or no rows.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: must exist, got no such file (`dvc repro` makes it)")
+    try:
+        frame = pd.read_parquet(path, engine="pyarrow")
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ConfigError(f"{path}: must be readable Parquet, got: {str(error).splitlines()[0]}") from error
+    missing = sorted({*columns} - {*frame.columns})
+    require(not missing, f"{path}: must have the columns {', '.join(columns)}", sorted(map(str, frame.columns)))
+    require(len(frame) > 0, f"{path}: must have rows", 0)
+    return frame[list(columns)]
+
+
+def read_results(root: Path, scope: Scope) -> pd.DataFrame:
+    """Read the benchmark of every prefix of every arm and of the full set: a row per network trained."""
+    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
+    sizes: dict[int, int] = {}
+    parts = []
+    for arm, state in [*((arm, state) for arm in scope.arms for state in scope.states), (FULL, 0)]:
+        path = root / (layout.results(arm, state) if state else layout.FULL)
+        part = read_parquet(path, columns)
+        require(set(part["arm"]) == {arm}, f"{path}: must hold only arm {arm}", sorted(set(part["arm"])))
+        networks = sorted(set(part["network"]))
+        require(networks == sorted(scope.networks), f"{path}: must hold the networks of params.yaml", networks)
+        twice = part[part.duplicated(["network", "seed"])]
+        require(
+            twice.empty, f"{path}: must hold each network and seed once", twice[["network", "seed"]].to_numpy().tolist()
+        )
+        inside = part[["validation", "test"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+        require(bool(inside), f"{path}: accuracies must be in [0, 1]", part["test"].tolist())
+        prefix = sorted(set(part["prefix_ipc"]))
+        sizes.setdefault(state, prefix[0])
+        require(prefix == [sizes[state]], f"{path}: prefix_ipc must be {sizes[state]} as for the other arms", prefix)
+        parts.append(part)
+    results = pd.concat(parts, ignore_index=True)
+    return results.assign(**{name: 100 * results[name] for name in ("validation", "test")})
+
+
+def read_ledger(root: Path, scope: Scope) -> pd.DataFrame:
+    """Read what every stage cost: a row per stage, with its arm ("" if several share it) and its distances, if any."""
+    rows = []
+    for path in sorted((root / "data/ledger").glob("*.json")):
+        try:
+            entry = json.loads(path.read_text())
+            row = {key: entry[key] for key in ("stage", "name", "seconds", "device", "peak_memory_mb")}
+            row |= {key: entry[key] for key in ("forward_images", "backward_images")}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: must be a ledger entry, got {error!r}") from error
+        item = str(row["name"]).partition("@")[2]
+        named = [arm for arm in (*scope.arms, FULL) if item == arm or item.startswith(f"{arm}-")]
+        arm = entry.get("arm") or max(named, key=len, default="")
+        rows.append({**row, "arm": arm, "distances": entry.get("distances") or []})
+    require(bool(rows), f"{root / 'data/ledger'}: must hold the cost of every stage", "no *.json")
+    return pd.DataFrame(rows)

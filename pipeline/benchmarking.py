@@ -1,0 +1,35 @@
+"""What the benchmark of a prefix and that of the full set have in common."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dasm
+from dasm.evaluate import Protocol, evaluate
+from dasm.networks import Network
+from dasm.plugins import build
+from dasm.results import write_results
+from dasm.types import LabelledImages, Task
+from pipeline import params, runtime
+
+
+def judge(path: Path, training: LabelledImages, task: Task, identity: dict[str, Any]) -> None:
+    """Train every network of the benchmark on a set and write a row for each."""
+    study = params.read()
+    protocol = params.section(study, Protocol, "benchmark.protocol")
+    results = {}
+    for number, options in enumerate(params.value(study, "benchmark.networks")):
+        name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
+        results[name] = evaluate(protocol, network, training, task, params.value(study, "seed"))
+        mean = sum(result.validation for result in results[name]) / protocol.seeds
+        runtime.log.info("%s on %s: validation accuracy %.1f %%", name, identity["arm"], 100 * mean)
+    identity = {
+        **identity,
+        "training_images": len(training),
+        "params_hash": params.digest(study["seed"], study["benchmark"]),
+        "code_version": dasm.__version__,
+        "torch_version": torch.__version__,
+        "device": task.train.labels.device.type,
+    }
+    write_results(path, results, identity, {"arm": identity["arm"]})

@@ -1,0 +1,60 @@
+"""What distilling with and without a window have in common: read a state, distil its next segment, write the new state."""
+
+import torch
+from torch import Tensor
+
+from dasm.matching import Matching
+from dasm.segments import SegmentPlan, distil_segment
+from dasm.store import read_split
+from dasm.tables import read_segments
+from pipeline import layout, params, runtime
+from pipeline.states import read_summary, write_state
+
+
+def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | None, joint: bool = False) -> None:
+    """Distil what follows state k of an arm.
+
+    A joint arm distils the whole prefix anew: as many images and as many iterations as all segments up to k together.
+
+    Args:
+        stage: name of the DVC stage.
+        arm: its name.
+        k: number of the segment, from 0.
+        weights: of the window; None keeps every real image.
+        rank: rank fractions behind the window, or None.
+        joint: forget the segments so far, but not their size and effort.
+    """
+    device = runtime.start()
+    study = params.read()
+    matching = params.section(study, Matching, "matching")
+    plan = params.section(study, SegmentPlan, f"segment.s{k}")
+    seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
+    real = read_split(layout.REAL, "train", device)
+    before = layout.distilled(arm, k)
+    prefix = [] if joint else read_segments(before)
+    if joint:
+        spent = read_summary(before)
+        plan = SegmentPlan(ipc=spent["images_per_class"] + plan.ipc, iterations=spent["iterations"] + plan.iterations)
+    weights = torch.ones(len(real)) if weights is None else weights
+    inputs = [real.images, real.labels, weights, *(segment.images for segment in prefix)]
+    resume = runtime.checkpoint(
+        f"{arm}-{k}", study["matching"], plan.ipc, plan.iterations, planned_ipc, seed, device, tensors=inputs
+    )
+    name = f"{stage}@{arm}-s{k}"
+    with runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
+        segment, history = distil_segment(
+            matching,
+            plan,
+            real,
+            prefix,
+            weights=weights.to(device),
+            rank=rank,
+            planned_ipc=planned_ipc,
+            seed=seed,
+            checkpoint=resume,
+            track=runtime.track(name),
+        )
+        entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
+    folder = layout.distilled(arm, k + 1)
+    write_state(folder, None if joint else before, [segment], real.class_names, {"arm": arm, "seed": seed})
+    resume.remove()

@@ -1,0 +1,229 @@
+"""The study as a Prefect flow: DVC's stages side by side, seen in Prefect's UI.
+
+Prefect goes around DVC and caches nothing: each task is one `dvc repro --single-item`, DVC alone decides what runs,
+and dvc.lock ends up as plain `dvc repro` leaves it. Nothing here may hold a lock at module level (see `procs`).
+"""
+
+import base64
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+from ruamel.yaml import YAML
+
+from pipeline import procs
+from pipeline.procs import ReproduceError
+
+# Prefect reads both on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+from prefect import allow_failure, flow, get_run_logger, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled, Completed, Failed
+
+WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
+
+
+class Outcome(NamedTuple):
+    """How a stage ended, after how long, and the failed stages that are the reason if it did not end well."""
+
+    state: State[Any]
+    seconds: float
+    blame: frozenset[str]
+
+
+class Run(NamedTuple):
+    """A stage under way: since when, and with which environment on top of ours."""
+
+    future: PrefectFuture[Any]
+    environment: dict[str, str]
+    start: float
+
+
+@dataclass
+class Slots:
+    """What stages compete for: a place among `jobs`, and one of `devices` for those that want a GPU."""
+
+    jobs: int
+    devices: list[str] | None
+    on_gpu: set[str]
+
+    def claim(self, stage: str) -> dict[str, str] | None:
+        """Take a place and return the environment that goes with it, or None if the stage has to wait."""
+        wants_device = self.devices is not None and stage in self.on_gpu
+        if not self.jobs or (wants_device and not self.devices):
+            return None
+        self.jobs -= 1
+        return {"CUDA_VISIBLE_DEVICES": self.devices.pop(0)} if wants_device and self.devices else {}
+
+    def release(self, environment: dict[str, str]) -> None:
+        """Give back what `claim` returned."""
+        self.jobs += 1
+        if self.devices is not None:
+            self.devices.extend(environment.values())
+
+
+@task(
+    name="stage",
+    task_run_name="{stage}",
+    tags=["stage"],
+    retries=1,  # a failed stage goes on from its own checkpoint
+    retry_delay_seconds=3,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def run_stage(stage: str, environment: dict[str, str], children: procs.Children) -> State:
+    """Let DVC bring one stage up to date, and log what it says."""
+    log = get_run_logger()
+    said: deque[str] = deque(maxlen=20)
+
+    def hear(line: str) -> None:
+        said.append(line)
+        log.info("%s", line)
+
+    status = children.run([*procs.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
+    if children.closed:
+        return Cancelled(message="the driver stopped")
+    if status:
+        return Failed(message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
+    return Completed(name=procs.verdict(stage, said))
+
+
+@task(name="stage", task_run_name="{stage}", tags=["stage"], cache_policy=NO_CACHE, persist_result=False)
+def settle_stage(stage: str, blame: frozenset[str]) -> State:
+    """Show a stage that is not run: nothing changed for it, or a stage it needs failed."""
+    if blame:
+        return Cancelled(name="Skipped", message=f"not run, because of {', '.join(sorted(blame))}")
+    return Completed(name="Unchanged")
+
+
+@flow(name="reproduce", persist_result=False)
+def reproduce(
+    jobs: Annotated[int, Field(ge=1)] = 1, targets: list[str] | None = None, devices: list[str] | None = None
+) -> None:
+    """Bring the study up to date, as `dvc repro` does, with independent stages side by side.
+
+    Args:
+        jobs: Stages at a time.
+        targets: Stages or groups of stages (`distill`) to bring up to date, with all they need; default everything.
+        devices: Values of CUDA_VISIBLE_DEVICES, each lent to one GPU stage at a time; default: leave it alone.
+
+    Raises:
+        ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
+    """
+    with procs.only_driver(), closing(procs.Children()) as children:
+        before = _watched()
+        parents = procs.select(procs.parse_dot(procs.ask("dag", "--dot")), targets)
+        slots = Slots(jobs, list(devices) if devices else None, procs.on_gpu(parents))
+        outcomes = _walk(parents, procs.dirty(), slots, children, before)
+    _publish_stages(outcomes)
+    if failed := [stage for stage, outcome in outcomes.items() if stage in outcome.blame]:
+        skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]
+        raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {', '.join(skipped) or 'nothing'}")
+    _publish_report()
+
+
+def serve() -> None:
+    """Offer `reproduce` to the Run button of Prefect's UI, one run at a time, until interrupted."""
+    reproduce.serve(name="local", limit=1)
+
+
+def _walk(
+    parents: dict[str, set[str]], dirty: set[str], slots: Slots, children: procs.Children, before: list[bytes]
+) -> dict[str, Outcome]:
+    """Take every stage to its outcome, parents first. Prefect is handed only stages whose parents are done."""
+    graph = TopologicalSorter(parents)
+    graph.prepare()
+    ready: list[str] = []
+    running: dict[str, Run] = {}
+    outcomes: dict[str, Outcome] = {}
+    done: SimpleQueue[str] = SimpleQueue()
+    while graph.is_active():
+        ready += graph.get_ready()
+        ended = {stage: end for stage in ready if (end := _settle(stage, parents[stage], stage in dirty, outcomes))}
+        for stage in [stage for stage in ready if stage not in ended]:
+            if (environment := slots.claim(stage)) is not None:
+                above = [outcomes[parent].state for parent in parents[stage]]
+                future = run_stage.submit(stage, environment, children, wait_for=above, return_state=False)
+                running[stage] = Run(future, environment, time.monotonic())
+                future.add_done_callback(_teller(done, stage))
+        if not ended:
+            stage = _next(done, before)
+            run = running.pop(stage)
+            slots.release(run.environment)
+            ended = {stage: _outcome(stage, run)}
+        outcomes |= ended
+        graph.done(*ended)
+        ready = [stage for stage in ready if stage not in outcomes and stage not in running]
+    return outcomes
+
+
+def _settle(stage: str, parents: set[str], dirty: bool, outcomes: dict[str, Outcome]) -> Outcome | None:
+    """End a stage that is not to be run; None if it is: it is dirty itself, or DVC touched a stage above it."""
+    blame = frozenset().union(*(outcomes[parent].blame for parent in parents))
+    touched = any(outcomes[parent].state.name != "Unchanged" for parent in parents)
+    if not blame and (dirty or touched):
+        return None
+    above = [outcomes[name].state for name in blame or parents]
+    links = [allow_failure(state) for state in above if state.is_completed() or state.is_failed()]
+    return Outcome(settle_stage(stage, blame, wait_for=links, return_state=True), 0.0, blame)
+
+
+def _teller(done: "SimpleQueue[str]", stage: str) -> Callable[[PrefectFuture[Any]], None]:
+    return lambda _: done.put(stage)
+
+
+def _next(done: "SimpleQueue[str]", before: list[bytes]) -> str:
+    """Wait for a stage to end, watching that nobody edits the study: DVC would file results under the new values."""
+    while True:
+        if _watched() != before:
+            raise ReproduceError("params.yaml or dvc.yaml changed during the run: all stages stopped, start again")
+        with suppress(Empty):
+            return done.get(timeout=1)
+
+
+def _outcome(stage: str, run: Run) -> Outcome:
+    run.future.wait()  # brings the state along; without it Prefect asks its server, which lags behind
+    state = run.future.state
+    return Outcome(state, time.monotonic() - run.start, frozenset() if state.is_completed() else frozenset({stage}))
+
+
+def _watched() -> list[bytes]:
+    return [path.read_bytes() if path.exists() else b"" for path in WATCHED]
+
+
+def _publish_stages(outcomes: dict[str, Outcome]) -> None:
+    rows = [
+        {"stage": stage, "verdict": outcome.state.name, "seconds": round(outcome.seconds, 1)}
+        for stage, outcome in outcomes.items()
+    ]
+    create_table_artifact(rows, key="stages", description="What became of each stage")
+
+
+def _publish_report() -> None:
+    """Show the study's table and figures, if it has any, where Prefect shows artifacts."""
+    study = str(YAML(typ="safe").load(Path("params.yaml")).get("study", ""))
+    folder = Path("reports", study)
+    if (table := folder / "table.md").is_file():
+        create_markdown_artifact(table.read_text(), key=_key(study, "table"), description=str(table))
+    for figure in sorted(folder.glob("*.png")):
+        url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
+        create_image_artifact(url, key=_key(study, figure.stem), description=str(figure))
+
+
+def _key(*words: str) -> str:
+    """Make an artifact key: lower case, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")

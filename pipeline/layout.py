@@ -1,0 +1,27 @@
+"""Where every artefact lies, relative to the project's root."""
+
+from pathlib import Path
+
+REAL = Path("data/real")
+TEACHERS = Path("data/evaluators/real")
+FULL = Path("data/results/full.parquet")
+
+
+def evaluators(arm: str, state: int) -> Path:
+    """Return the folder of the networks of one state; at state 0 they are the same for every arm."""
+    return Path(f"data/evaluators/{arm}/{state}") if state else TEACHERS
+
+
+def difficulty(arm: str, state: int) -> Path:
+    """Return the table of difficulty and window after `state` segments."""
+    return Path(f"data/difficulty/{arm}/{state}.parquet")
+
+
+def distilled(arm: str, state: int) -> Path:
+    """Return the folder that holds one Parquet file per segment so far."""
+    return Path(f"data/distilled/{arm}/{state}")
+
+
+def results(arm: str, state: int) -> Path:
+    """Return the benchmark table of the first `state` segments."""
+    return Path(f"data/results/{arm}/{state}.parquet")

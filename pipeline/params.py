@@ -1,0 +1,60 @@
+"""Read params.yaml exactly as DVC does, and hand a section to the library's dataclasses."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dasm.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def read(path: Path = Path("params.yaml")) -> dict[str, Any]:
+    """Read the parameters as plain values.
+
+    YAML 1.2, like DVC: `1e-3` is a number and `no` is text, which PyYAML sees the other way round.
+
+    Raises:
+        ConfigError: no such file, or not YAML.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file (run from the project's root)") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path}: must be YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping, got {type(values).__name__}")
+    return values
+
+
+def value(params: dict[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any plain value
+    """Return the value at a dotted path, such as `segment.s0`.
+
+    Raises:
+        ConfigError: nothing there.
+    """
+    found: Any = params
+    for key in dotted.split("."):
+        if not isinstance(found, dict) or key not in found:
+            raise ConfigError(f"params.yaml: needs {dotted}")
+        found = found[key]
+    return found
+
+
+def section(params: dict[str, Any], kind: type[T], dotted: str) -> T:
+    """Build a dataclass of the library from the section at a dotted path."""
+    # Deferred: reading parameters must not cost the import of torch.
+    from dasm.plugins import build  # noqa: PLC0415
+
+    return build(kind, value(params, dotted), dotted)
+
+
+def digest(*values: object) -> str:
+    """Return a short hash of plain values, the same for the same content."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,44 @@
+"""`python -m pipeline plan K`: rewrite the two blocks of params.yaml that say how many segments there are."""
+
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from dasm.errors import ConfigError
+from dasm.tables import write_atomically
+
+
+def main(segments: str, path: str = "params.yaml") -> None:
+    """Give the study K segments; new ones copy the last there is, and comments stay.
+
+    `planned_ipc` is not touched: it belongs to the identity of every segment that is already there.
+    """
+    if not segments.isdecimal() or int(segments) < 1:
+        raise ConfigError(f"plan: the number of segments must be >= 1, got {segments!r}")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    params = yaml.load(Path(path))
+    have = len(params["chain"])
+    for k in range(have, int(segments)):
+        params["chain"].append(_flow({"k": k, "next": k + 1}))
+        params["segment"][f"s{k}"] = _flow(dict(params["segment"][f"s{k - 1}"]))
+    for k in range(int(segments), have):
+        params["chain"].pop()
+        del params["segment"][f"s{k}"]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w") as file:
+            yaml.dump(params, file)
+
+    write_atomically(Path(path), write)
+    total = sum(segment["ipc"] for segment in params["segment"].values())
+    print(f"{segments} segments, {total} images per class; planned_ipc is {params['planned_ipc']}")
+
+
+def _flow(values: dict[str, int]) -> object:
+    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
+
+    flow = CommentedMap(values)
+    flow.fa.set_flow_style()
+    return flow

@@ -1,0 +1,160 @@
+"""The report of a study: one page that needs nothing else, and the same numbers as CSV, Markdown, JSON and PNG.
+
+Same inputs, same bytes: no date, host, path or commit is written. Only the ledger differs from run to run.
+"""
+
+import hashlib
+import json
+import math
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline import figures, gallery, layout, summary
+from pipeline.artefacts import FULL, Scope, read_ledger, read_parquet, read_results
+
+_DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
+_PACKAGES = ("dasm", "torch", "dvc", "pyarrow")
+
+
+def write(root: Path, params: Mapping[str, Any]) -> Path:
+    """Write the report of a study to `reports/<study>`.
+
+    Args:
+        root: folder that holds params.yaml, `data` and `reports`.
+        params: what params.yaml says.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        ConfigError: an artefact is missing, or not what it should be.
+    """
+    scope = Scope.of(params)
+    results = read_results(root, scope)
+    table, paired = summary.table(results, scope), summary.paired(results, scope)
+    states = {
+        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in (0, *scope.states)]
+        for arm in scope.scored
+    }
+    page = {
+        **_numbers(scope, table, paired),
+        **_pictures(root, scope, states),
+        **_costs(read_ledger(root, scope), scope),
+        "facts": _facts(root, results),
+        "accuracy": {n: figures.svg(figures.accuracy(table, [n], scope.arms), f"accuracy {n}") for n in scope.networks},
+        "difficulty": {a: figures.svg(figures.difficulty({a: s}), f"difficulty {a}") for a, s in states.items()},
+        "moves": {arm: summary.difficulty(tables).to_dict("records") for arm, tables in states.items()},
+    }
+    folder = root / "reports" / scope.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text(_render("report.html", page), encoding="utf-8")
+    (folder / "table.md").write_text(_render("table.md", page), encoding="utf-8")
+    long = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean"]
+    table[long].to_csv(folder / "table.csv", index=False, float_format="%.4f")
+    paired.to_csv(folder / "paired.csv", index=False, float_format="%.4f")
+    (folder / "metrics.json").write_text(json.dumps(summary.metrics(table), indent=1) + "\n")
+    (folder / "accuracy.png").write_bytes(figures.png(figures.accuracy(table, scope.networks, scope.arms)))
+    (folder / "difficulty.png").write_bytes(figures.png(figures.difficulty(states)))
+    return folder
+
+
+def _numbers(scope: Scope, table: pd.DataFrame, paired: pd.DataFrame) -> dict[str, Any]:
+    largest = int(table["prefix_ipc"].max())
+    at_largest = table[(table["network"] == scope.networks[0]) & (table["prefix_ipc"] == largest)]
+    rivals = scope.joint or scope.arms[1:]
+    headline = paired[(paired["network"] == scope.networks[0]) & (paired["prefix_ipc"] == largest)]
+    return {
+        "scope": scope,
+        "full_arm": FULL,
+        "prefixes": sorted({*table["prefix_ipc"]} - {0}),
+        "seeds": int(table["n"].max()),
+        "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
+        "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
+        "headline": headline[headline["minus"].isin(rivals[:1])].to_dict("records"),
+        "paired": {(row.network, row.minus, row.prefix_ipc): row for row in paired.itertuples()},
+        "reach": float(paired[["mean", "lower", "upper"]].abs().max(axis=None)) if len(paired) else 1.0,
+    }
+
+
+def _pictures(root: Path, scope: Scope, states: Mapping[str, list[pd.DataFrame]]) -> dict[str, Any]:
+    real, last = gallery.Real.read(root), scope.states[-1]
+    others = (*scope.controls, *scope.coresets)
+    return {
+        "segments": {arm: gallery.segments(root / layout.distilled(arm, last), real, states[arm]) for arm in scope.scored},
+        "wholes": {arm: gallery.whole(root / layout.distilled(arm, last), real) for arm in others},
+        "num_classes": len(real.class_names),
+        "num_images": len(real.labels),
+    }
+
+
+def _costs(ledger: pd.DataFrame, scope: Scope) -> dict[str, Any]:
+    curves: dict[str, dict[str, list[float]]] = {}
+    for row in ledger.itertuples():
+        number = re.search(r"(\d+)$", str(row.name))
+        if row.distances and number:
+            k = int(number[1])
+            name = f"prefix {k + 1}" if row.arm in scope.joint else f"segment {k}"
+            curves.setdefault(str(row.arm), {})[name] = row.distances
+    drawn = {arm: figures.distances(arm, curves[arm]) for arm in scope.arms if arm in curves}
+    return {
+        "by_arm": summary.cost(ledger, ["arm"]).to_dict("records"),
+        "by_stage": summary.cost(ledger, ["stage", "arm"]).to_dict("records"),
+        "total": summary.cost(ledger.assign(all=""), ["all"]).iloc[0].to_dict(),
+        "distances": {arm: figures.svg(figure, f"distances {arm}") for arm, figure in drawn.items()},
+    }
+
+
+def _facts(root: Path, results: pd.DataFrame) -> dict[str, Any]:
+    source = (root / "params.yaml").read_bytes()
+    return {
+        "params": source.decode(),
+        "hash": hashlib.sha256(source).hexdigest()[:12],
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "trained": sorted({f"torch {row.torch_version} on {row.device}" for row in results.itertuples()}),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # dvc may live in an environment of its own
+        return "elsewhere"
+
+
+def _render(template: str, page: Mapping[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=template.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed, "time": _time, "count": _count}
+    return environment.get_template(template).render(page)
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\u202f")

@@ -1,0 +1,98 @@
+"""What every stage does around its work: a process that dies with DVC, determinism, progress, checkpoints, cost."""
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import dasm
+from dasm.checkpoint import Checkpoint
+from dasm.ledger import Cost, metered
+from dasm.tables import write_atomically
+
+log = logging.getLogger("dasm")
+
+_PR_SET_PDEATHSIG = 1
+_LOG_EVERY_SECONDS = 10.0
+
+
+def start() -> str:
+    """Set the process up and return the device: the first GPU, or the CPU (`DASM_DEVICE` overrides)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if sys.platform == "linux":
+        # A stage whose dvc was killed would go on and write the same files as its successor.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
+    # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
+    torch.set_deterministic_debug_mode("error")
+    return os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
+    """Meter a stage and write its cost to `data/ledger/<name>.json`; what the block adds to the entry goes in too."""
+    entry: dict[str, Any] = {"stage": stage, "name": os.environ.get("DVC_STAGE", name), **more}
+    with metered() as cost:
+        yield entry
+    entry |= _rounded(cost)
+    text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
+    write_atomically(Path("data/ledger") / f"{name}.json", lambda path: path.write_text(text))
+    log.info("%s: %.1f s, %d images forward on %s", entry["name"], cost.seconds, cost.forward_images, cost.device)
+
+
+def track(name: str) -> Callable[[range], Iterable[int]]:
+    """Return a wrapper of a range that shows a bar on a terminal, and elsewhere a log line now and then."""
+
+    def wrap(work: range) -> Iterable[int]:
+        return tqdm(work, desc=name, unit="it", dynamic_ncols=True) if sys.stderr.isatty() else _logged(name, work)
+
+    return wrap
+
+
+def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Checkpoint:
+    """Return the checkpoint of one piece of work, outside DVC's outputs.
+
+    Its file name hashes all that the result depends on: the parameters given, the tensors, the library's source and
+    torch's version. Work with anything changed never continues from it.
+    """
+    whole = hashlib.blake2b(digest_size=12)
+    whole.update(json.dumps([identity, torch.__version__], sort_keys=True, default=str).encode())
+    for tensor in tensors:
+        whole.update(tensor.contiguous().cpu().numpy())
+    for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
+        whole.update(file.read_bytes())
+    return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors")
+
+
+def _logged(name: str, work: range) -> Iterator[int]:
+    begun = last = time.monotonic()
+    for count, item in enumerate(work):
+        now = time.monotonic()
+        if now - last >= _LOG_EVERY_SECONDS:
+            left = (now - begun) / count * (len(work) - count)
+            log.info("%s: %d of %d, about %.0f s left", name, item, work.stop, left)
+            last = now
+        yield item
+
+
+def _rounded(cost: Cost) -> dict[str, Any]:
+    return {
+        "seconds": round(cost.seconds, 3),
+        "forward_images": cost.forward_images,
+        "backward_images": cost.backward_images,
+        "peak_memory_mb": cost.peak_memory_mb,
+        "device": cost.device,
+        "threads": torch.get_num_threads(),
+    }

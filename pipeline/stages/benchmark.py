@@ -1,0 +1,21 @@
+"""Train fresh networks on one prefix of one arm and test them on real images."""
+
+from dasm.segments import decoded
+from dasm.store import read_task
+from dasm.tables import read_segments
+from pipeline import layout, runtime
+from pipeline.benchmarking import judge
+
+
+def main(arm: str, state: str) -> None:
+    """Make `data/results/<arm>/<state>.parquet`."""
+    device = runtime.start()
+    with runtime.ledger("benchmark", f"benchmark-{arm}-{state}", arm=arm):
+        task = read_task(layout.REAL, device)
+        segments = read_segments(layout.distilled(arm, int(state)))
+        identity = {
+            "arm": arm,
+            "prefix_ipc": sum(segment.ipc for segment in segments),
+            "stored_images": sum(len(segment.labels) for segment in segments),
+        }
+        judge(layout.results(arm, int(state)), decoded(segments, task.train), task, identity)

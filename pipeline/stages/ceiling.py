@@ -1,0 +1,14 @@
+"""The upper line: the same networks, recipe and steps on the full training set."""
+
+from dasm.store import read_task
+from pipeline import layout, runtime
+from pipeline.benchmarking import judge
+
+
+def main() -> None:
+    """Make `data/results/full.parquet`."""
+    device = runtime.start()
+    with runtime.ledger("ceiling", "ceiling", arm="full"):
+        task = read_task(layout.REAL, device)
+        identity = {"arm": "full", "prefix_ipc": 0, "stored_images": len(task.train)}
+        judge(layout.FULL, task.train, task, identity)

@@ -1,0 +1,16 @@
+"""State 0: train the first evaluators, briefly, on real images."""
+
+from dasm.evaluators import Evaluators
+from dasm.store import read_split
+from dasm.tables import write_networks
+from pipeline import layout, params, runtime
+
+
+def main() -> None:
+    """Make `data/evaluators/real`."""
+    device = runtime.start()
+    study = params.read()
+    evaluators = params.section(study, Evaluators, "evaluator")
+    with runtime.ledger("teacher", "teacher"):
+        real = read_split(layout.REAL, "train", device)
+        write_networks(layout.TEACHERS, evaluators.train(real, 0, params.value(study, "seed")))

@@ -1,0 +1,100 @@
+"""The numbers of the report: Table 1, paired differences, difficulty from state to state, cost."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from dasm.errors import require
+from pipeline.artefacts import FULL, Scope
+
+_RANDOM = "random"
+
+
+def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
+
+    `best` marks the highest mean of a network at a prefix, `below_random` a mean under that of the random coreset.
+    """
+    keys = ["network", "arm", "prefix_ipc"]
+    order = {"network": scope.networks, "arm": (*scope.arms, FULL)}
+    typed = results.assign(**{name: pd.Categorical(results[name], values) for name, values in order.items()})
+    rows = typed.groupby(keys, observed=True).agg(
+        mean=("test", "mean"), std=("test", "std"), n=("test", "size"), validation_mean=("validation", "mean")
+    )
+    # Equal accuracies in another order must tie.
+    rows = rows.round(9).reset_index().astype({"network": str, "arm": str})
+    peers = rows[rows["arm"] != FULL]
+    highest = peers.groupby(["network", "prefix_ipc"])["mean"].transform("max")
+    chance = peers[peers["arm"] == _RANDOM].set_index(["network", "prefix_ipc"])["mean"]
+    floor = rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
+    return rows.assign(
+        best=(peers["mean"] == highest).reindex(rows.index, fill_value=False),
+        below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
+    )
+
+
+def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+    """Return first scored arm minus each other arm, paired over seeds: mean, 95 % t-interval and number of pairs."""
+    first, *others = scope.arms
+    rows = []
+    for network in scope.networks:
+        for prefix in sorted({*results["prefix_ipc"]} - {0}):
+            here = results[(results["network"] == network) & (results["prefix_ipc"] == prefix)]
+            wide = here.pivot(index="seed", columns="arm", values="test")
+            rule = f"data/results: {network} at IPC {prefix} must have the same seeds in every arm"
+            require(bool(wide.notna().all(axis=None)), rule, [*wide.index])
+            for other in others:
+                difference = wide[first] - wide[other]
+                n, mean = len(difference), float(difference.mean())
+                # Quantile of Student's t; scipy.stats gives the same and takes seconds to import.
+                half = float(stdtrit(n - 1, 0.975) * difference.std() / math.sqrt(n)) if n > 1 else math.nan
+                rows.append([network, prefix, first, other, mean, mean - half, mean + half, n])
+    return pd.DataFrame(rows, columns=["network", "prefix_ipc", "arm", "minus", "mean", "lower", "upper", "n"])
+
+
+def difficulty(states: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Describe the difficulty tables of an arm, a row per state.
+
+    `right` is a percentage; `spearman` is the correlation of the scores with those of the state before; `window` is the
+    mean score inside the window of the segment that follows, so the last state has none.
+    """
+    rows = pd.DataFrame(
+        {
+            "median": [state["score"].median() for state in states],
+            "mean": [state["score"].mean() for state in states],
+            "window": [state["score"][state["weight"] > 0].mean() for state in states[:-1]] + [math.nan],
+            "right": [100 * state["right"].mean() for state in states],
+        }
+    )
+    ranks = [state["score"].rank() for state in states]
+    # Constant scores have no order to compare.
+    varied = [rank if rank.nunique() > 1 else rank * math.nan for rank in ranks]
+    return rows.assign(spearman=[math.nan, *(a.corr(b) for a, b in pairwise(varied))])
+
+
+def cost(ledger: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the ledger summed over `by`, in order of first appearance; peak memory is the largest."""
+    return ledger.groupby(list(by), sort=False, as_index=False).agg(
+        stages=("name", "size"),
+        seconds=("seconds", "sum"),
+        forward_images=("forward_images", "sum"),
+        backward_images=("backward_images", "sum"),
+        peak_memory_mb=("peak_memory_mb", "max"),
+        device=("device", lambda names: ", ".join(sorted(set(names)))),
+    )
+
+
+def metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the mean accuracies for `dvc metrics show`: network, arm, `ipc<prefix>`; the full set has no prefix."""
+    nested: dict[str, dict[str, Any]] = {}
+    for row in table.itertuples():
+        network, mean = nested.setdefault(str(row.network), {}), round(float(str(row.mean)), 2)
+        if row.arm == FULL:
+            network[FULL] = mean
+        else:
+            network.setdefault(str(row.arm), {})[f"ipc{row.prefix_ipc}"] = mean
+    return nested

@@ -1,0 +1,284 @@
+"""The flow against a real little DVC project and a real Prefect server; nothing is mocked."""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pipeline import procs
+
+ROOT = Path(__file__).parents[2]
+
+DVC_YAML = """
+stages:
+  prepare:
+    cmd: python -S step.py state/a-0.txt state/b-0.txt
+    deps: [step.py]
+    outs: [state/a-0.txt, state/b-0.txt]
+    meta: {device: cpu}
+  distill:
+    matrix: {arm: "${arms}", s: "${chain}"}
+    cmd: python -S step.py state/${item.arm}-${item.s.next}.txt
+    deps: [step.py, "state/${item.arm}-${item.s.k}.txt"]
+    params: ["steps.${item.arm}"]
+    outs: ["state/${item.arm}-${item.s.next}.txt"]
+    meta: {device: gpu}
+  report:
+    cmd: python -S step.py reports/toy/table.md
+    deps: [step.py, state/a-1.txt, state/b-1.txt]
+    outs: [reports/toy/table.md]
+    meta: {device: cpu}
+"""
+PARAMS = """
+study: toy
+arms: [a, b]
+chain: [{k: 0, next: 1}]
+steps: {a: 1, b: 1}
+"""
+# A stage's output is its parameters; how it behaves on the way is prescribed by files that DVC does not know.
+STEP = """
+import os, pathlib, sys, time
+stage = os.environ["DVC_STAGE"]
+with open("journal.txt", "a") as journal:
+    print(stage, os.environ.get("CUDA_VISIBLE_DEVICES", "-"), file=journal)
+def told(conduct):
+    path = pathlib.Path(conduct)
+    return path.exists() and stage in path.read_text().split()
+if told("fail"):
+    sys.exit("boom")
+if told("hang"):
+    pathlib.Path("pid").write_text(str(os.getpid()))
+    time.sleep(120)
+if told("meet"):  # wait until the others that are to meet are here too: only possible side by side
+    pathlib.Path("here-" + stage).touch()
+    deadline = time.monotonic() + 60
+    while not all(pathlib.Path("here-" + other).exists() for other in pathlib.Path("meet").read_text().split()):
+        if time.monotonic() > deadline:
+            sys.exit("nobody came")
+        time.sleep(0.02)
+for out in sys.argv[1:]:
+    pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(out).write_text(pathlib.Path("params.yaml").read_text())
+"""
+
+STAGES = ["prepare", "distill@a-s0", "distill@b-s0", "report"]
+
+
+# Prefect leaves connections to its server for the garbage collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The module under test, with a server of its own that lives as long as these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))  # else ~/.prefect is made on import
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        flows = importlib.import_module("pipeline.flows")  # before Prefect, whose environment it sets
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=180):
+            yield flows
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def reproduced(flows: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after its first run, two jobs on two devices. Each test works on a copy."""
+    project = tmp_path_factory.mktemp("project")
+    for name, text in {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "step.py": STEP}.items():
+        (project / name).write_text(text)
+    (project / "meet").write_text("distill@a-s0 distill@b-s0")
+    with contextlib.chdir(project):
+        subprocess.run(["git", "init", "--quiet"], check=True)
+        procs.ask("init", "--quiet")
+        flows.reproduce(jobs=2, devices=["7", "9"])
+        (project / "verdicts.json").write_text(json.dumps(_verdicts()))
+    (project / "meet").unlink()
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the reproduced project, as working directory, with an empty journal."""
+    copy = tmp_path / "project"
+    shutil.copytree(reproduced, copy)
+    (copy / "journal.txt").write_text("")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def _artifact(key: str) -> str:
+    from prefect.artifacts import Artifact
+
+    found: Any = Artifact.get(key)  # typed as "or a coroutine", which it is only inside async code
+    return str(found.data)
+
+
+def _verdicts() -> dict[str, str]:
+    """What the last run published about its stages."""
+    return {row["stage"]: row["verdict"] for row in json.loads(_artifact("stages"))}
+
+
+def _edit(steps: str) -> None:
+    path = Path("params.yaml")
+    path.write_text(path.read_text().partition("steps:")[0] + f"steps: {steps}\n")
+
+
+def _journal(project: Path) -> list[str]:
+    return [line.split()[0] for line in (project / "journal.txt").read_text().splitlines()]
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+def _dead(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return state.rpartition(")")[2].split()[0] == "Z"  # a zombie: dead, and nobody asked yet
+
+
+def test_dot_becomes_parents_in_the_order_of_the_file() -> None:
+    """Nodes come before edges, and stages without edges count too."""
+    text = 'strict digraph {\n"b";\n"a@x-s0";\n"c";\n"b" -> "a@x-s0";\n"c" -> "a@x-s0";\n}\n'
+    parents = procs.parse_dot(text)
+    assert parents == {"b": set(), "a@x-s0": {"b", "c"}, "c": set()}
+    assert list(parents) == ["b", "a@x-s0", "c"]
+
+
+def test_targets_bring_their_ancestors_and_nothing_else() -> None:
+    """A target is a stage or a group; none, or an empty list from the UI's form, is everything."""
+    parents = {"prepare": set[str](), "work@a": {"prepare"}, "work@b": {"prepare"}, "report": {"work@a"}}
+    assert list(procs.select(parents, None)) == list(procs.select(parents, [])) == list(parents)
+    assert list(procs.select(parents, ["work@b"])) == ["prepare", "work@b"]
+    assert list(procs.select(parents, ["work"])) == ["prepare", "work@a", "work@b"]
+    with pytest.raises(procs.ReproduceError, match=r"called 'wrok' \(groups: prepare, report, work\)"):
+        procs.select(parents, ["wrok"])
+
+
+def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
+    """And what it does not understand counts as a run, so that the children look again."""
+    assert procs.verdict("a", ["Stage 'a' didn't change, skipping"]) == "Unchanged"
+    assert procs.verdict("a.dvc", ["'a.dvc' didn't change, skipping"]) == "Unchanged"
+    assert procs.verdict("a", ["Stage 'a' is cached - skipping run, checking out outputs"]) == "Restored"
+    assert procs.verdict("a", ["Running stage 'a':", "> cp x y"]) == "Completed"
+    assert procs.verdict("a", ["Stage 'b' is cached", "words of a later DVC"]) == "Completed"
+
+
+def test_progress_bars_do_not_flood_the_log() -> None:
+    """A hundred states of a bar in some two minutes make a handful of lines; other lines all pass."""
+    bar = [f"{percent}%\r" for percent in range(100)]
+    ticks = iter(range(1000))  # one second per look at the clock
+    shown = list(procs.lines(["first\n", "\r", *bar, "100%\n", "\n", "last"], clock=lambda: float(next(ticks))))
+    assert (shown[0], *shown[-2:]) == ("first", "100%", "last")
+    assert 3 <= len(shown) - 3 <= 5
+
+
+def test_a_child_takes_its_group_along(tmp_path: Path) -> None:
+    """A stage that outlives its dvc would go on writing: it must go, and must not hold up the driver by its pipe."""
+    children, pid = procs.Children(), tmp_path / "pid"
+    said: list[str] = []
+    status = children.run(["sh", "-c", f"sleep 100 & echo $! > {pid}; echo $NAME; exit 3"], {"NAME": "x"}, said.append)
+    assert (status, said) == (3, ["x"])
+    assert _until(lambda: _dead(int(pid.read_text())), 5)
+
+
+def test_closing_ends_what_runs_and_lets_nothing_follow(tmp_path: Path) -> None:
+    """As on Ctrl-C, on SIGTERM, and on Cancel in the UI: all end in the flow closing its children."""
+    children, pid = procs.Children(), tmp_path / "pid"
+    command = ["sh", "-c", f"sleep 100 & echo $! > {pid}.new; mv {pid}.new {pid}; wait"]
+    stage = threading.Thread(target=children.run, args=(command, {}, print))
+    stage.start()
+    assert _until(pid.exists)
+    children.close()
+    stage.join(timeout=10)
+    assert not stage.is_alive()
+    assert _dead(int(pid.read_text()))
+    assert children.run(["touch", str(tmp_path / "late")], {}, print) == -signal.SIGTERM
+    assert not (tmp_path / "late").exists()
+
+
+def test_first_run(flows: ModuleType, reproduced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parents first, independent stages side by side (or `meet` fails), GPU stages on a device each, all in DVC."""
+    assert json.loads((reproduced / "verdicts.json").read_text()) == dict.fromkeys(STAGES, "Completed")
+    journal = dict(line.split() for line in (reproduced / "journal.txt").read_text().splitlines())
+    assert list(journal) in (STAGES, [STAGES[0], STAGES[2], STAGES[1], STAGES[3]])
+    assert journal["prepare"] == journal["report"] == "-"
+    assert {journal["distill@a-s0"], journal["distill@b-s0"]} == {"7", "9"}
+    monkeypatch.chdir(reproduced)
+    assert procs.dirty() == set()
+    assert _artifact("toy-table") == Path("reports/toy/table.md").read_text()
+    with pytest.raises(TypeError, match="jobs: Input should be greater than or equal to 1"):
+        flows.reproduce(jobs=0)
+
+
+def test_failure_change_and_return(flows: ModuleType, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure stops its descendants alone; then only what changed is run, and what was known before is restored."""
+    monkeypatch.setattr(flows.run_stage, "retry_delay_seconds", 0)
+    _edit("{a: 2, b: 2}")
+    (project / "fail").write_text("distill@a-s0")
+    with pytest.raises(procs.ReproduceError, match=r"failed: distill@a-s0; not run because of that: report$"):
+        flows.reproduce(jobs=2)
+    assert _verdicts() == dict(zip(STAGES, ["Unchanged", "Failed", "Completed", "Skipped"], strict=True))
+    assert sorted(_journal(project)) == ["distill@a-s0", "distill@a-s0", "distill@b-s0"]  # one retry
+
+    (project / "fail").unlink()
+    _edit("{a: 2, b: 1}")
+    flows.reproduce(jobs=2)
+    assert _verdicts() == dict(zip(STAGES, ["Unchanged", "Completed", "Restored", "Completed"], strict=True))
+    assert sorted(_journal(project)[3:]) == ["distill@a-s0", "report"]
+
+    flows.reproduce(targets=["distill"])
+    assert _verdicts() == dict.fromkeys(STAGES[:3], "Unchanged")
+
+
+def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path) -> None:
+    """Meanwhile another driver is refused, and one that finds somebody else's dvc at work says so."""
+    from prefect.settings import PREFECT_API_URL
+
+    _edit("{a: 2, b: 1}")
+    (project / "hang").write_text("distill@a-s0")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    code = "from pipeline.flows import reproduce; reproduce()"
+    with (project / "log").open("w") as log:
+        driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+    assert _until((project / "pid").exists), (project / "log").read_text()
+    with pytest.raises(procs.ReproduceError, match=f"another driver runs in .* .pid {driver.pid}"):
+        flows.reproduce()
+    with pytest.raises(procs.ReproduceError, match="is another dvc at work here"):
+        procs.dirty()
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(timeout=60) != 0
+    assert _dead(int((project / "pid").read_text()))
+
+
+def test_editing_parameters_stops_the_run(flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC would file a running stage's outputs under parameters they were not made with."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    before, done = flows._watched(), SimpleQueue[str]()
+    done.put("a")
+    assert flows._next(done, before) == "a"
+    _edit("{a: 2, b: 1}")
+    with pytest.raises(procs.ReproduceError, match=r"params\.yaml or dvc\.yaml changed during the run"):
+        flows._next(done, before)
