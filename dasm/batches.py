@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dasm.errors import ConfigError
 from dasm import rng
+from dasm.errors import ConfigError
 from dasm.formation import decode, decoded_count
 from dasm.types import LabelledImages, normalise
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
-from dasm.errors import ConfigError, require
 from dasm import rng
+from dasm.errors import ConfigError, require
 from dasm.networks import Classifier, Network, predict
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages, Task

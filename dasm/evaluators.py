@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
-from dasm.errors import require
 from dasm import rng
+from dasm.errors import require
 from dasm.networks import Classifier
 from dasm.train import Trainer
 from dasm.types import LabelledImages

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dasm.errors import ConfigError
 from dasm import rng
+from dasm.errors import ConfigError
 from dasm.types import LabelledImages
 
 
@@ -46,7 +46,7 @@ def choose_sources(
                 " (fewer images per class or a smaller factor need fewer)"
             )
         if windowed:
-            assert rank is not None, "differing weights come from ranks"  # noqa: S101
+            assert rank is not None, "differing weights come from ranks"
             members = members[torch.argsort(rank[members], stable=True)]
             members = members[weights[members] > 0]
             if len(members) < count:

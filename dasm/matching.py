@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.errors import require
 from dasm import rng
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.checkpoint import Checkpoint
+from dasm.errors import require
 from dasm.objectives import Objective, State
 from dasm.train import Trainer
 from dasm.types import LabelledImages

@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from dasm.errors import ConfigError
 
-
 T = TypeVar("T")
 
 
@@ -89,9 +88,7 @@ def _construct(owner: Any, options: dict[str, Any], where: str) -> Any:  # noqa:
     missing = [
         name
         for name, field in fields.items()
-        if name not in options
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in options and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ConfigError(f"{where}: needs {', '.join(missing)}")
@@ -104,7 +101,7 @@ def _construct(owner: Any, options: dict[str, Any], where: str) -> Any:  # noqa:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401, PLR0911 - one branch per kind of annotation
+def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - one branch per kind of annotation
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dasm.errors import ConfigError, require
 from dasm import rng
 from dasm.checkpoint import Checkpoint
+from dasm.errors import ConfigError, require
 from dasm.formation import decode_set, decoded_count, mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching

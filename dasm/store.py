@@ -37,7 +37,8 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         images, labels = (
-            torch.from_numpy(np.load(folder / f"{split}.{kind}.npy", allow_pickle=False)) for kind in ("images", "labels")
+            torch.from_numpy(np.load(folder / f"{split}.{kind}.npy", allow_pickle=False))
+            for kind in ("images", "labels")
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder}: must be a prepared data set ({error})") from error

@@ -21,8 +21,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dasm.errors import ConfigError
 from dasm.difficulty import Difficulty
+from dasm.errors import ConfigError
 from dasm.networks import Classifier
 from dasm.types import Segment
 
@@ -136,7 +136,9 @@ def write_networks(folder: Path, networks: Sequence[Sequence[Classifier]]) -> No
             write_atomically(folder / f"e{j}-t{t}.safetensors", lambda file, state=state: save_file(state, file))  # type: ignore[misc]
 
 
-def read_networks(folder: Path, build: Callable[[], Classifier], networks: int, snapshots: int) -> list[list[Classifier]]:
+def read_networks(
+    folder: Path, build: Callable[[], Classifier], networks: int, snapshots: int
+) -> list[list[Classifier]]:
     """Read what `write_networks` wrote into classifiers made by `build`."""
 
     def read(path: Path) -> Classifier:

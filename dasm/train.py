@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.optim.sgd import sgd
 
-from dasm.errors import require
 from dasm import rng
 from dasm.augment import Operation, draw
+from dasm.errors import require
 from dasm.networks import Classifier, Network
 from dasm.types import LabelledImages
 
@@ -104,12 +105,7 @@ class Learner:
         """Start with zero momentum."""
         self.network = network
         self._recipe = recipe
-        self._optimiser = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self._buffers: list[Tensor | None] = [None for _ in network.parameters()]
 
     def step(self, data: LabelledImages, step: int, stream: int, rate: float) -> None:
         """Take one SGD step on batch number `step` of the endless run through `data` that `stream` defines."""
@@ -121,27 +117,36 @@ class Learner:
         self.network.train()
         logits = self.network(images)
         loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, partners)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimiser.param_groups[0]["lr"] = rate
-        self._optimiser.step()
+        parameters = list(self.network.parameters())
+        # The function behind torch.optim.SGD; the class imports the compiler, which costs every stage seconds.
+        gradients = list(torch.autograd.grad(loss, parameters))
+        with torch.no_grad():
+            sgd(
+                parameters,
+                gradients,
+                self._buffers,
+                weight_decay=self._recipe.weight_decay,
+                momentum=self._recipe.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and momentum buffers by name, for a checkpoint."""
         state = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            buffer = self._optimiser.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                state[f"momentum.{name}"] = buffer
-        return state
+        buffers = {f"momentum.{i}": buffer for i, buffer in enumerate(self._buffers) if buffer is not None}
+        return state | buffers
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` returned."""
         weights = {name.removeprefix("network."): v for name, v in tensors.items() if name.startswith("network.")}
         self.network.load_state_dict(weights)
-        for name, parameter in self.network.named_parameters():
-            if f"momentum.{name}" in tensors:
-                self._optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum.{name}"].clone()
+        device = next(self.network.parameters()).device
+        for i in range(len(self._buffers)):
+            saved = tensors.get(f"momentum.{i}")
+            self._buffers[i] = None if saved is None else saved.to(device, copy=True)
 
 
 def epoch_batch(count: int, batch_size: int, step: int, stream: int) -> Int64[Tensor, " b"]:

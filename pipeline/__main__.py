@@ -10,7 +10,12 @@ from pathlib import Path
 
 from dasm.errors import ConfigError
 
-_OTHERS = {"plan": "pipeline.plan", "study": "pipeline.studies", "reproduce": "pipeline.drive", "serve": "pipeline.drive"}
+_OTHERS = {
+    "plan": "pipeline.plan",
+    "study": "pipeline.studies",
+    "reproduce": "pipeline.drive",
+    "serve": "pipeline.drive",
+}
 
 
 def main(arguments: list[str]) -> int:

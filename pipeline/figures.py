@@ -25,7 +25,13 @@ _STYLE: dict[str, Any] = {
     **{"axes.edgecolor": _RULE, "axes.labelcolor": _MUTED, "xtick.color": _MUTED, "ytick.color": _MUTED},
     **{"text.color": _INK, "axes.titlecolor": _INK, "axes.titlesize": 10, "axes.titlelocation": "left"},
     **{"axes.grid": True, "axes.grid.axis": "y", "grid.color": _RULE, "grid.linewidth": 0.6, "axes.axisbelow": True},
-    **{"xtick.major.size": 0, "ytick.major.size": 0, "savefig.dpi": 200, "figure.constrained_layout.use": True},
+    **{
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "xtick.minor.size": 0,
+        "savefig.dpi": 200,
+        "figure.constrained_layout.use": True,
+    },
 }
 # Accuracies of a log axis and losses alike: 0.001 and 100, never 10⁻³.
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -63,9 +69,9 @@ def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     with mpl.rc_context({**_STYLE, "axes.grid": False, "axes.spines.left": False}):
         figure, panels = _panels(len(arms), 0.9 + 0.55 * max(map(len, arms.values())))
         for ax, (arm, states) in zip(panels, arms.items(), strict=True):
-            pooled = pd.concat([state["score"] for state in states]).to_numpy(float)
-            low, high = np.quantile(pooled, [0.005, 0.995])
-            logarithmic = low > 0 and high / low > 50
+            tails = np.array([state["score"].quantile([0.005, 0.995]) for state in states])
+            low, high = tails[:, 0].min(), tails[:, 1].max()
+            logarithmic = bool(low > 0 and high / low > 50)
             low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
             edges = np.geomspace(low, high, 49) if logarithmic else np.linspace(low, high, 49)
             for n, state in enumerate(states):
@@ -104,7 +110,8 @@ def svg(figure: Figure, name: str) -> str:
         unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
     text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Its style sheet would hold for the whole page, whose own says the same of figures.
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     body = re.sub(r' id="[A-Za-z0-9]+(_[0-9]+)+"', "", body)
@@ -143,9 +150,13 @@ def _ridge(ax: Axes, state: pd.DataFrame, base: int, edges: np.ndarray, window: 
 
 
 def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    # Names at the lines' ends instead of a legend; those that would overlap are moved apart, from the lowest up.
-    gap = 0.055 * float(np.diff(ax.get_ylim())[0])
-    at = -np.inf
-    for y, x, name, colour in sorted(ends):
-        at = max(y, at + gap)
-        ax.annotate(name, (x, at), (8, 0), textcoords="offset points", va="center", color=colour)
+    # Names at the lines' ends instead of a legend. Neighbours that would overlap push each other apart.
+    gap = 0.06 * float(np.diff(ax.get_ylim())[0])
+    ends = sorted(ends)
+    at = [y for y, *_ in ends]
+    for _ in range(50):
+        for i in range(len(at) - 1):
+            push = max(0.0, gap - (at[i + 1] - at[i])) / 2
+            at[i], at[i + 1] = at[i] - push, at[i + 1] + push
+    for y, (_, x, name, colour) in zip(at, ends, strict=True):
+        ax.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", color=colour)

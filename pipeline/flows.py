@@ -102,7 +102,8 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
     return Completed(name=procs.verdict(stage, said))
 
 
-@task(name="stage", task_run_name="{stage}", tags=["stage"], cache_policy=NO_CACHE, persist_result=False)
+# Without the tag: a tag makes Prefect ask its server for a slot, which often costs 2 s on SQLite (503, retried).
+@task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
 def settle_stage(stage: str, blame: frozenset[str]) -> State:
     """Show a stage that is not run: nothing changed for it, or a stage it needs failed."""
     if blame:
@@ -126,9 +127,10 @@ def reproduce(
     """
     with procs.only_driver(), closing(procs.Children()) as children:
         before = _watched()
-        parents = procs.select(procs.parse_dot(procs.ask("dag", "--dot")), targets)
+        parents, dirty = procs.survey()
+        parents = procs.select(parents, targets)
         slots = Slots(jobs, list(devices) if devices else None, procs.on_gpu(parents))
-        outcomes = _walk(parents, procs.dirty(), slots, children, before)
+        outcomes = _walk(parents, dirty, slots, children, before)
     _publish_stages(outcomes)
     if failed := [stage for stage, outcome in outcomes.items() if stage in outcome.blame]:
         skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]

@@ -49,7 +49,7 @@ def value(params: dict[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any pla
 def section(params: dict[str, Any], kind: type[T], dotted: str) -> T:
     """Build a dataclass of the library from the section at a dotted path."""
     # Deferred: reading parameters must not cost the import of torch.
-    from dasm.plugins import build  # noqa: PLC0415
+    from dasm.plugins import build
 
     return build(kind, value(params, dotted), dotted)
 

@@ -37,7 +37,7 @@ def main(segments: str, path: str = "params.yaml") -> None:
 
 
 def _flow(values: dict[str, int]) -> object:
-    from ruamel.yaml.comments import CommentedMap  # noqa: PLC0415
+    from ruamel.yaml.comments import CommentedMap
 
     flow = CommentedMap(values)
     flow.fa.set_flow_style()

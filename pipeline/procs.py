@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -38,9 +39,14 @@ def ask(*arguments: str) -> str:
     return answer.stdout
 
 
-def dirty() -> set[str]:
-    """Name the stages whose inputs or outputs changed; what lies downstream of them is not dirty yet."""
-    return set(json.loads(ask("status", "--json")))
+def survey() -> tuple[dict[str, set[str]], set[str]]:
+    """Ask DVC for every stage's parents, and for the stages whose inputs or outputs changed.
+
+    What lies downstream of a changed stage is not among the latter: its inputs did not change yet.
+    """
+    with ThreadPoolExecutor() as pool:  # `dag` takes no lock, so the two can run together
+        graph, status = pool.map(lambda arguments: ask(*arguments), [("dag", "--dot"), ("status", "--json")])
+    return parse_dot(graph), set(json.loads(status))
 
 
 def parse_dot(text: str) -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from pipeline.artefacts import FULL, Scope, read_ledger, read_parquet, read_resu
 
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 _PACKAGES = ("dasm", "torch", "dvc", "pyarrow")
+_MINUS, _NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def write(root: Path, params: Mapping[str, Any]) -> Path:
@@ -70,6 +71,9 @@ def _numbers(scope: Scope, table: pd.DataFrame, paired: pd.DataFrame) -> dict[st
     at_largest = table[(table["network"] == scope.networks[0]) & (table["prefix_ipc"] == largest)]
     rivals = scope.joint or scope.arms[1:]
     headline = paired[(paired["network"] == scope.networks[0]) & (paired["prefix_ipc"] == largest)]
+    reach = (
+        paired.set_index(["network", "minus"])[["lower", "mean", "upper"]].abs().max(axis=1).groupby(level=[0, 1]).max()
+    )
     return {
         "scope": scope,
         "full_arm": FULL,
@@ -79,7 +83,7 @@ def _numbers(scope: Scope, table: pd.DataFrame, paired: pd.DataFrame) -> dict[st
         "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
         "headline": headline[headline["minus"].isin(rivals[:1])].to_dict("records"),
         "paired": {(row.network, row.minus, row.prefix_ipc): row for row in paired.itertuples()},
-        "reach": float(paired[["mean", "lower", "upper"]].abs().max(axis=None)) if len(paired) else 1.0,
+        "reach": reach.to_dict(),
     }
 
 
@@ -87,9 +91,12 @@ def _pictures(root: Path, scope: Scope, states: Mapping[str, list[pd.DataFrame]]
     real, last = gallery.Real.read(root), scope.states[-1]
     others = (*scope.controls, *scope.coresets)
     return {
-        "segments": {arm: gallery.segments(root / layout.distilled(arm, last), real, states[arm]) for arm in scope.scored},
+        "segments": {
+            arm: gallery.segments(root / layout.distilled(arm, last), real, states[arm]) for arm in scope.scored
+        },
         "wholes": {arm: gallery.whole(root / layout.distilled(arm, last), real) for arm in others},
         "num_classes": len(real.class_names),
+        "class_width": max(map(len, real.class_names)),
         "num_images": len(real.labels),
     }
 
@@ -142,11 +149,11 @@ def _render(template: str, page: Mapping[str, Any]) -> str:
 
 
 def _number(value: float, digits: int = 1) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+    return _NOTHING if math.isnan(value) else f"{value:z.{digits}f}".replace("-", _MINUS)
 
 
 def _signed(value: float, digits: int = 2) -> str:
-    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return _NOTHING if math.isnan(value) else f"{value:+z.{digits}f}".replace("-", _MINUS)
 
 
 def _time(seconds: float) -> str:

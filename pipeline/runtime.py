@@ -31,6 +31,8 @@ _LOG_EVERY_SECONDS = 10.0
 def start() -> str:
     """Set the process up and return the device: the first GPU, or the CPU (`DASM_DEVICE` overrides)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # PyArrow imports pandas, a second per stage, only to ask whether what it was given is one of its frames.
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

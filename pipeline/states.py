@@ -11,7 +11,11 @@ from dasm.types import Segment
 
 
 def write_state(
-    folder: Path, before: Path | None, segments: Sequence[Segment], class_names: Sequence[str], provenance: dict[str, Any]
+    folder: Path,
+    before: Path | None,
+    segments: Sequence[Segment],
+    class_names: Sequence[str],
+    provenance: dict[str, Any],
 ) -> None:
     """Write a state: the files of the state before it, byte for byte, and the new segments beside them.
 

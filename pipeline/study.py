@@ -70,7 +70,9 @@ class Study:
         """Refuse blocks that contradict each other."""
         hint = "python -m pipeline plan K rewrites both blocks"
         plain = [(link.k, link.next) for link in self.chain]
-        require(plain == [(k, k + 1) for k in range(len(plain))], "chain must count k = 0, 1, … and next = k + 1", plain)
+        require(
+            plain == [(k, k + 1) for k in range(len(plain))], "chain must count k = 0, 1, … and next = k + 1", plain
+        )
         names = [f"s{link.k}" for link in self.chain]
         require(sorted(self.segment) == sorted(names), f"segment must have {', '.join(names)}", [*self.segment], hint)
         require(bool(self.chain), "chain must have at least one segment", plain, hint)

@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import torch
 
-from dasm.errors import ConfigError
 from dasm import rng
+from dasm.errors import ConfigError
 from dasm.types import LabelledImages, Task
 
 
@@ -44,7 +44,9 @@ def held_out(labels: np.ndarray, share: float, stream: int) -> tuple[np.ndarray,
         members = np.flatnonzero(labels == label)
         count = max(1, round(share * len(members)))
         if count >= len(members):
-            raise ConfigError(f"data: must have at least 2 images in class {label} to hold some out, got {len(members)}")
+            raise ConfigError(
+                f"data: must have at least 2 images in class {label} to hold some out, got {len(members)}"
+            )
         order = torch.randperm(len(members), generator=rng.generator(stream, "class", label)).numpy()
         out.append(members[order[:count]])
         kept.append(members[order[count:]])

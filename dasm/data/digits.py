@@ -6,9 +6,9 @@ from typing import final
 import numpy as np
 from sklearn.datasets import load_digits
 
-from dasm.errors import require
 from dasm import rng
 from dasm.data import Dataset, held_out, make_task
+from dasm.errors import require
 from dasm.types import Task
 
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from dasm.errors import ConfigError, require
 from dasm import rng
 from dasm.data import Dataset, held_out, make_task
+from dasm.errors import ConfigError, require
 from dasm.types import Task
 
 _MODES = {"grey": "L", "rgb": "RGB"}

@@ -8,8 +8,8 @@ from typing import Literal, final
 
 from torch import nn
 
-from dasm.errors import require
 from dasm import rng
+from dasm.errors import require
 from dasm.networks import Classifier, Network
 
 

@@ -5,8 +5,8 @@ from typing import final
 
 from torch import nn
 
-from dasm.errors import require
 from dasm import rng
+from dasm.errors import require
 from dasm.networks import Classifier, Network
 
 

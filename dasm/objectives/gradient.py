@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.errors import ConfigError, require
 from dasm import rng
-from dasm.augment import Operation, Transform, draw as draw_transform
+from dasm.augment import Operation, Transform
+from dasm.augment import draw as draw_transform
 from dasm.batches import RealBatches, SyntheticBatches
+from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State
 from dasm.train import Learner, Trainer
@@ -72,7 +73,7 @@ class Gradient(Objective):
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
     ) -> Iterator[Float[Tensor, ""]]:
-        assert isinstance(state, _Network), "a state is only used by the objective that made it"  # noqa: S101
+        assert isinstance(state, _Network), "a state is only used by the objective that made it"
         if iteration % self.inner_iterations == 0:
             state.renew(iteration // self.inner_iterations)
         network = state.learner.network

@@ -22,9 +22,7 @@ class Window(ABC):
         """
 
 
-def edges(
-    weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64[Tensor, " n"]
-) -> tuple[float, float]:
+def edges(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> tuple[float, float]:
     """Return the lowest and the highest rank fraction with positive weight, each averaged over the classes.
 
     The upper edge is exclusive: a window that keeps everyone is (0, 1).

@@ -12,8 +12,8 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.errors import require
 from dasm.difficulty import Difficulty
+from dasm.errors import require
 from dasm.windows import Window
 
 
@@ -35,9 +35,7 @@ class Budget(Window):
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
         require(0 < self.width <= 1, "width must be in (0, 1]", self.width)
-        require(
-            0 <= self.skip_hardest <= 1 - self.width, "skip_hardest must be in [0, 1 - width]", self.skip_hardest
-        )
+        require(0 <= self.skip_hardest <= 1 - self.width, "skip_hardest must be in [0, 1 - width]", self.skip_hardest)
         require(self.exponent > 0, "exponent must be > 0", self.exponent)
 
     def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:

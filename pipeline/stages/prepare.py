@@ -12,4 +12,6 @@ def main() -> None:
     with runtime.ledger("prepare", "prepare"):
         task = params.section(study, Dataset, "data").load(params.value(study, "seed"))
         write_task(layout.REAL, task)
-    runtime.log.info("%d training, %d validation, %d test images", len(task.train), len(task.validation), len(task.test))
+    runtime.log.info(
+        "%d training, %d validation, %d test images", len(task.train), len(task.validation), len(task.test)
+    )

@@ -1,0 +1,399 @@
+"""The report of a small made-up study, numbers checked against hand-made ones."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr, ttest_rel
+from sklearn.datasets import load_digits
+
+from dasm.difficulty import Difficulty
+from dasm.errors import ConfigError
+from dasm.tables import write_difficulty, write_segment
+from dasm.types import Segment
+from pipeline import artefacts, figures, gallery, report, summary
+from pipeline import params as parameters
+
+SEEDS, NETWORKS, IPC = 3, ("convnet", "mlp"), 2
+PARAMS = """\
+study: toy  # a comment <that> the page must show
+arms: [dasm]
+controls: [sequential, idc]
+control: {{sequential: {{joint: false}}, idc: {{joint: true}}}}
+coresets: [random, mosaic]
+chain: [{chain}]
+benchmark:
+  networks: [{{name: convnet}}, {{name: mlp}}]
+"""
+BASE = {"dasm": 0.70, "sequential": 0.66, "idc": 0.68, "random": 0.50, "mosaic": 0.58, "full": 0.95}
+
+
+def make_study(root: Path, states: int = 3, classes: int = 3) -> None:
+    """Write every artefact of a study with made-up numbers and the digits of scikit-learn."""
+    rng = np.random.default_rng(0)
+    (root / "params.yaml").write_text(
+        PARAMS.format(chain=", ".join(f"{{k: {k}, next: {k + 1}}}" for k in range(states)))
+    )
+    digits = load_digits()
+    kept = digits.target < classes
+    images = (digits.images[kept][:, None] * 255 / 16).astype(np.uint8)
+    labels = digits.target[kept].astype(np.int64)
+    real = root / "data/real"
+    real.mkdir(parents=True)
+    np.save(real / "train.images.npy", images)
+    np.save(real / "train.labels.npy", labels)
+    names = [f"<{c}>" for c in range(classes)]
+    (real / "meta.json").write_text(json.dumps({"class_names": names, "mean": [0.5], "std": [0.5]}))
+    for n in range(states + 1):
+        _difficulty(root / f"data/difficulty/dasm/{n}.parquet", labels, n, states, rng)
+    for arm in ("dasm", "sequential", "idc", "random", "mosaic"):
+        segments = 1 if arm == "idc" else states
+        for k in range(segments):
+            _segment(
+                root / f"data/distilled/{arm}/{states}/s{k}.parquet", images, labels, names, k, IPC * states // segments
+            )
+        for n in range(1, states + 1):
+            write_results(root / f"data/results/{arm}/{n}.parquet", arm, IPC * n, rng)
+            kind = {"dasm": "distill", "random": "coreset", "mosaic": "coreset"}.get(arm, "control")
+            curve = [] if kind == "coreset" else [100 / (1 + i / 9) + n for i in range(40 * n)]
+            _ledger(root, kind, f"{kind}-{arm}-{n - 1}", arm, curve)
+            _ledger(root, "benchmark", f"benchmark-{arm}-{n}", arm, [])
+    write_results(root / "data/results/full.parquet", "full", 0, rng)
+    _ledger(root, "prepare", "prepare", None, [])
+
+
+def write_results(path: Path, arm: str, prefix_ipc: int, rng: np.random.Generator) -> None:
+    rows = []
+    for network in NETWORKS:
+        for seed in range(SEEDS):
+            test = BASE[arm] + 0.02 * prefix_ipc * (arm != "full") - 0.1 * (network == "mlp") + 0.01 * rng.normal()
+            rows.append([arm, prefix_ipc, network, seed, test - 0.01, test, "2.0", "cpu"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
+    pd.DataFrame(rows, columns=columns).to_parquet(path)
+
+
+def _difficulty(path: Path, labels: np.ndarray, n: int, states: int, rng: np.random.Generator) -> None:
+    score = torch.tensor(np.exp(rng.normal(-1 - n, 1.2, len(labels)))).float()
+    right = torch.tensor(rng.integers(0, 4, len(labels)) / 3).float()
+    made = Difficulty(score=score, spread=score / 9, right=right, labels=torch.tensor(labels))
+    lower = 0.5 * n / states
+    inside = (made.rank >= lower) & (made.rank < lower + 0.5)
+    write_difficulty(path, made, (inside if n else torch.ones(len(labels))).float(), {"arm": "dasm", "state": n})
+
+
+def _segment(path: Path, images: np.ndarray, labels: np.ndarray, names: list[str], k: int, ipc: int) -> None:
+    chosen = np.concatenate([np.flatnonzero(labels == c)[k * ipc : (k + 1) * ipc] for c in range(len(names))])
+    segment = Segment(
+        images=torch.tensor(255 - images[chosen]),
+        labels=torch.tensor(labels[chosen]),
+        index=k,
+        factor=2,
+        sources=torch.tensor(chosen)[:, None],
+        lower=0.125 * k,
+        upper=0.5 + 0.125 * k,
+        iterations=40,
+    )
+    write_segment(path, segment, names, {})
+
+
+def _ledger(root: Path, stage: str, name: str, arm: str | None, distances: list[float]) -> None:
+    entry = {"stage": stage, "name": name, "seconds": 2.5, "forward_images": 1000, "backward_images": 400}
+    entry |= {"peak_memory_mb": 300, "device": "cpu", "distances": distances} | ({"arm": arm} if arm else {})
+    path = root / f"data/ledger/{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(entry))
+
+
+def written(root: Path) -> Path:
+    return report.write(root, parameters.read(root / "params.yaml"))
+
+
+def scope(root: Path) -> artefacts.Scope:
+    return artefacts.Scope.of(parameters.read(root / "params.yaml"))
+
+
+def accuracies(root: Path, arm: str, state: int, network: str) -> np.ndarray:
+    rows = pd.read_parquet(root / f"data/results/{arm}/{state}.parquet")
+    return 100 * rows[rows["network"] == network].sort_values("seed")["test"].to_numpy()
+
+
+def rewrite(path: Path, change) -> None:
+    change(rows := pd.read_parquet(path))
+    rows.to_parquet(path)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    make_study(root)
+    # One arm below random at one size, on one network.
+    path = root / "data/results/mosaic/2.parquet"
+    rewrite(path, lambda rows: rows.__setitem__("test", rows["test"].where(rows["network"] == "mlp", 0.3)))
+    written(root)
+    return root
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    return shutil.copytree(study, tmp_path / "copy")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Spare the second that the figures take where only words and numbers are looked at."""
+    monkeypatch.setattr(figures, "svg", lambda *_: "")
+    monkeypatch.setattr(figures, "png", lambda *_: b"")
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return (study / "reports/toy/index.html").read_text()
+
+
+def test_writes_everything(study):
+    names = {path.name for path in (study / "reports/toy").iterdir()}
+    pictures = {"accuracy.png", "difficulty.png"}
+    assert names == {"index.html", "table.csv", "table.md", "paired.csv", "metrics.json"} | pictures
+
+
+def test_table_holds_mean_and_sample_std(study, page):
+    table = pd.read_csv(study / "reports/toy/table.csv").set_index(["network", "arm", "prefix_ipc"])
+    assert len(table) == 2 * (5 * 3 + 1)
+    for network in NETWORKS:
+        for arm in ("dasm", "idc", "mosaic"):
+            for state in (1, 2, 3):
+                a = accuracies(study, arm, state, network)
+                mean = sum(a) / 3
+                std = (sum((x - mean) ** 2 for x in a) / 2) ** 0.5
+                row = table.loc[network, arm, 2 * state]
+                assert row[["mean", "std", "n"]].tolist() == pytest.approx([mean, std, 3], abs=1e-4)
+                assert f'{mean:.1f}<span class="std"> ± {std:.1f}</span>' in page
+    full = pd.read_parquet(study / "data/results/full.parquet").groupby("network")["validation"].mean()
+    assert table.loc["mlp", "full", 0]["validation_mean"] == pytest.approx(100 * full["mlp"], abs=1e-4)
+
+
+def test_best_of_a_column_is_bold_and_the_full_set_never(study, page):
+    lines = (study / "reports/toy/table.md").read_text().splitlines()
+    bold = [line.split(" | ")[0] for line in lines if "**" in line and line.startswith("|")]
+    assert bold == ["| dasm", "| dasm"]
+    assert sum(line.count("**") for line in lines if line.startswith("|")) == 2 * 2 * 3
+    assert page.count('<td class="best">') >= 6
+    table = summary.table(artefacts.read_results(study, scope(study)), scope(study))
+    assert set(table[table["best"]]["arm"]) == {"dasm"}
+
+
+def test_ties_are_all_best(copied):
+    for n in (1, 2, 3):
+        rows = pd.read_parquet(copied / f"data/results/dasm/{n}.parquet").assign(arm="idc")
+        rows.assign(test=rows["test"].to_numpy()[::-1]).assign(network=rows["network"].to_numpy()[::-1]).to_parquet(
+            copied / f"data/results/idc/{n}.parquet"
+        )
+    table = summary.table(artefacts.read_results(copied, scope(copied)), scope(copied))
+    assert set(table[table["best"]]["arm"]) == {"dasm", "idc"}
+
+
+def test_worse_than_random_is_marked_and_nothing_else(study, page):
+    table = summary.table(artefacts.read_results(study, scope(study)), scope(study))
+    marked = table[table["below_random"]][["network", "arm", "prefix_ipc"]].to_numpy().tolist()
+    assert marked == [["convnet", "mosaic", 4]]
+    assert page.count('title="below random">▾') == 1
+    cells = [line for line in (study / "reports/toy/table.md").read_text().splitlines() if "▾" in line and "|" in line]
+    assert len(cells) == 1
+    assert "| 30.0 ± 0.0 ▾ |" in cells[0]
+
+
+def test_paired_difference_is_the_paired_t_test(study):
+    paired = pd.read_csv(study / "reports/toy/paired.csv").set_index(["network", "prefix_ipc", "minus"])
+    assert len(paired) == 2 * 3 * 4
+    for network in NETWORKS:
+        for state in (1, 2, 3):
+            ours, theirs = (accuracies(study, arm, state, network) for arm in ("dasm", "idc"))
+            test = ttest_rel(ours, theirs).confidence_interval(0.95)
+            row = paired.loc[network, 2 * state, "idc"]
+            expected = [np.mean(ours - theirs), test.low, test.high, 3]
+            assert row[["mean", "lower", "upper", "n"]].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pairs_by_seed_not_by_row(copied):
+    def reverse(rows):
+        rows.iloc[:] = rows.iloc[::-1].to_numpy()
+
+    before = pd.read_csv(copied / "reports/toy/paired.csv")
+    rewrite(copied / "data/results/idc/3.parquet", reverse)
+    pd.testing.assert_frame_equal(pd.read_csv(written(copied) / "paired.csv"), before)
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.3, "is better"), (-0.3, "is worse"), (0.0, "includes zero")])
+@pytest.mark.usefixtures("undrawn")
+def test_the_finding_says_what_the_interval_says(copied, shift, verdict):
+    theirs = pd.read_parquet(copied / "data/results/idc/3.parquet")["test"].to_numpy()
+    noise = np.array([0.01, -0.01, 0.002] * 2)
+    rewrite(
+        copied / "data/results/dasm/3.parquet", lambda rows: rows.__setitem__("test", theirs * 0.7 + shift / 2 + noise)
+    )
+    rewrite(copied / "data/results/idc/3.parquet", lambda rows: rows.__setitem__("test", theirs * 0.7))
+    lede = re.search(r'<p class="lede">(.*?)</p>', (written(copied) / "index.html").read_text(), re.DOTALL)
+    assert lede
+    said = [verdict for verdict in ("is better", "is worse", "includes zero") if verdict in lede[1]]
+    assert said == [verdict]
+    assert "dasm minus idc" in lede[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_seed_has_no_interval(copied):
+    for path in (copied / "data/results").rglob("*.parquet"):
+        rows = pd.read_parquet(path)
+        rows[rows["seed"] == 0].to_parquet(path)
+    text = (written(copied) / "index.html").read_text()
+    assert "one seed gives no interval" in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower()
+    assert "±" not in (copied / "reports/toy/table.md").read_text().split("size", 1)[1]
+
+
+def test_metrics_are_nested_for_dvc(study):
+    metrics = json.loads((study / "reports/toy/metrics.json").read_text())
+    assert metrics["mlp"]["random"]["ipc4"] == round(accuracies(study, "random", 2, "mlp").mean(), 2)
+    assert set(metrics["convnet"]) == {"dasm", "sequential", "idc", "random", "mosaic", "full"}
+
+
+def test_difficulty_is_summed_up_by_hand(study):
+    states = [pd.read_parquet(study / f"data/difficulty/dasm/{n}.parquet") for n in range(4)]
+    rows = summary.difficulty(states)
+    assert rows["spearman"][1:].tolist() == pytest.approx(
+        [spearmanr(states[n]["score"], states[n + 1]["score"]).statistic for n in range(3)]
+    )
+    window = states[1][states[1]["weight"] > 0]["score"]
+    assert rows["window"][1] == pytest.approx(float(window.mean()))
+    assert np.isnan(rows["window"][3]), "no segment follows the last state"
+    assert rows["right"][2] == pytest.approx(100 * states[2]["right"].mean())
+
+
+def test_costs_are_summed_and_memory_is_not(study):
+    ledger = artefacts.read_ledger(study, scope(study))
+    by_arm = summary.cost(ledger, ["arm"]).set_index("arm")
+    expected = {"stages": 6, "seconds": 15, "forward_images": 6000, "backward_images": 2400, "peak_memory_mb": 300}
+    assert by_arm.loc["dasm"][list(expected)].tolist() == list(expected.values())
+    assert by_arm.loc[""]["stages"] == 1
+
+
+def test_ledger_takes_the_arm_from_a_dvc_stage_name(copied):
+    entry = json.loads((copied / "data/ledger/distill-dasm-0.json").read_text())
+    del entry["arm"]
+    (copied / "data/ledger/distill-dasm-0.json").write_text(json.dumps({**entry, "name": "distill@dasm-s0"}))
+    ledger = artefacts.read_ledger(copied, scope(copied)).set_index("name")
+    assert ledger.loc["distill@dasm-s0"]["arm"] == "dasm"
+
+
+def test_real_images_are_those_of_the_window_in_order_of_rank(study):
+    real = gallery.Real.read(study)
+    table = pd.read_parquet(study / "data/difficulty/dasm/2.parquet")
+    inside = table[(table["label"] == 1) & (table["weight"] > 0)].sort_values("rank")["index"].tolist()
+    even = [inside[round(i * (len(inside) - 1) / 7)] for i in range(8)]
+    assert real.across(1, table) == gallery.strip([real.images[i].transpose(1, 2, 0) for i in even])
+
+
+def test_synthetic_images_are_the_stored_ones(study):
+    real = gallery.Real.read(study)
+    windows = [pd.read_parquet(study / f"data/difficulty/dasm/{n}.parquet") for n in range(4)]
+    sheets = gallery.segments(study / "data/distilled/dasm/3", real, windows)
+    assert [(s.index, s.ipc, s.factor, s.lower, s.upper) for s in sheets] == [
+        (k, 2, 2, 0.125 * k, 0.5 + 0.125 * k) for k in range(3)
+    ]
+    members = np.flatnonzero(np.array(real.labels) == 2)[2:4]
+    assert sheets[1].rows[2][1] == gallery.strip([255 - real.images[i].transpose(1, 2, 0) for i in members])
+    assert gallery.whole(study / "data/distilled/idc/3", real).ipc == 6
+
+
+def test_same_inputs_same_bytes(study, copied):
+    shutil.rmtree(copied / "reports")
+    folder = written(copied)
+    for path in sorted((study / "reports/toy").iterdir()):
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+def test_page_loads_nothing(page):
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "<script" not in page
+    loads = re.findall(r'(?:src|href)="([^"]{,12})|url\(([^)]{,12})', page)
+    assert loads
+    assert all((a or b).startswith(("data:", "#")) for a, b in loads)
+
+
+def test_page_shows_parameters_escaped_and_their_hash(study, page):
+    assert hashlib.sha256((study / "params.yaml").read_bytes()).hexdigest()[:12] in page
+    assert "a comment &lt;that&gt; the page must show" in page
+    assert "&lt;0&gt;" in page
+    assert "dvc repro" in page
+    assert page.count('<span class="tag">unseen</span>') == 2
+
+
+def test_figures_share_no_identifier_and_no_fixed_ink(page):
+    drawings = re.findall(r"<svg viewBox[^>]*role.*?</svg>", page, re.DOTALL)
+    assert len(drawings) == 2 + 1 + 3, "accuracy, difficulty, distances"
+    identifiers = [name for drawing in drawings for name in set(re.findall(r' id="([^"]+)"', drawing))]
+    assert len(identifiers) == len(set(identifiers))
+    used = {name for drawing in drawings for name in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', drawing)}
+    assert {a or b for a, b in used} <= set(identifiers)
+    assert all("currentColor" in drawing for drawing in drawings)
+
+
+def test_colours_of_the_page_are_those_of_the_figures():
+    css = (Path(report.__file__).parent / "report.css").read_text()
+    for i, colour in enumerate(figures.SERIES):
+        assert f"--s{i}: {colour};" in css
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "data/results/idc/2.parquet",
+        "data/results/full.parquet",
+        "data/difficulty/dasm/3.parquet",
+        "data/real/meta.json",
+    ],
+)
+def test_a_missing_file_is_one_line_that_names_it(copied, path):
+    (copied / path).unlink()
+    with pytest.raises(ConfigError) as caught:
+        written(copied)
+    assert "\n" not in str(caught.value)
+    assert path.removesuffix("/meta.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule"),
+    [
+        ("arm", "dasm", "only arm idc"),
+        ("prefix_ipc", 5, "prefix_ipc must be 4"),
+        ("network", "vgg", "networks of params"),
+        ("seed", 0, "each network and seed once"),
+        ("test", 71.0, "must be in"),
+    ],
+)
+def test_odd_results_are_one_line_that_names_the_file(copied, column, value, rule):
+    rewrite(copied / "data/results/idc/2.parquet", lambda rows: rows.__setitem__(column, value))
+    with pytest.raises(ConfigError, match=rf"idc/2.parquet: .*{rule}.*, got"):
+        written(copied)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_seeds_cannot_be_paired(copied):
+    rewrite(copied / "data/results/idc/2.parquet", lambda rows: rows.__setitem__("seed", rows["seed"] + 1))
+    with pytest.raises(ConfigError, match="must have the same seeds in every arm"):
+        written(copied)
+
+
+def test_report_costs_no_import_of_torch():
+    code = "import sys, pipeline.stages.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
