@@ -5,6 +5,7 @@ Commands: check; plan K; study [NAME]; reproduce [JOBS]; serve; and the stages o
 
 import importlib
 import inspect
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m pipeline <{'|'.join([*_OTHERS, *stages])}> [arguments]", file=sys.stderr)
         return 1
     name, *rest = arguments
+    # Read by OpenMP when torch is imported: threads that wait sleep. Spinning ones made two threads eight times slower
+    # than one on a busy two-core machine (benchmarks/README.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     function = getattr(importlib.import_module(_OTHERS.get(name, f"pipeline.stages.{name}")), _entry(name))
     try:
         inspect.signature(function).bind(*rest)

@@ -4,6 +4,7 @@ Parquet is read without `dasm.tables`, so that a report costs no import of torch
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,8 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
         require(set(part["arm"]) == {arm}, f"{path}: must hold only arm {arm}", sorted(set(part["arm"])))
         networks = sorted(set(part["network"]))
         require(networks == sorted(scope.networks), f"{path}: must hold the networks of params.yaml", networks)
-        twice = part[part.duplicated(["network", "seed"])]
-        require(
-            twice.empty, f"{path}: must hold each network and seed once", twice[["network", "seed"]].to_numpy().tolist()
-        )
+        twice = part[part.duplicated(["network", "seed"])]["seed"].tolist()
+        require(not twice, f"{path}: must hold each network and seed once", twice)
         inside = part[["validation", "test"]].apply(lambda column: column.between(0, 1)).all(axis=None)
         require(bool(inside), f"{path}: accuracies must be in [0, 1]", part["test"].tolist())
         prefix = sorted(set(part["prefix_ipc"]))
@@ -110,18 +109,31 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
 
 
 def read_ledger(root: Path, scope: Scope) -> pd.DataFrame:
-    """Read what every stage cost: a row per stage, with its arm ("" if several share it) and its distances, if any."""
-    rows = []
-    for path in sorted((root / "data/ledger").glob("*.json")):
-        try:
-            entry = json.loads(path.read_text())
-            row = {key: entry[key] for key in ("stage", "name", "seconds", "device", "peak_memory_mb")}
-            row |= {key: entry[key] for key in ("forward_images", "backward_images")}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: must be a ledger entry, got {error!r}") from error
-        item = str(row["name"]).partition("@")[2]
-        named = [arm for arm in (*scope.arms, FULL) if item == arm or item.startswith(f"{arm}-")]
-        arm = entry.get("arm") or max(named, key=len, default="")
-        rows.append({**row, "arm": arm, "distances": entry.get("distances") or []})
-    require(bool(rows), f"{root / 'data/ledger'}: must hold the cost of every stage", "no *.json")
+    """Read what every stage cost: what the arms share first (arm ""), then arm by arm, in order of stage and number.
+
+    Entries of arms that the study does not have are left by another one, and passed over.
+    """
+    folder = root / "data/ledger"
+    places = ("", *scope.arms, FULL)
+    rows = [row for row in (_entry(path, places) for path in folder.glob("*.json")) if row["arm"] in places]
+    require(bool(rows), f"{folder}: must hold the cost of every stage", "no *.json")
+    rows.sort(key=lambda row: (places.index(row["arm"]), row["stage"], row["number"], row["name"]))
     return pd.DataFrame(rows)
+
+
+def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:
+    keys = ("stage", "name", "seconds", "device", "peak_memory_mb", "forward_images", "backward_images")
+    try:
+        entry = json.loads(path.read_text())
+        row = {key: entry[key] for key in keys}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: must be a ledger entry, got {error!r}") from error
+    item = str(row["name"]).partition("@")[2]
+    named = [arm for arm in arms if item == arm or item.startswith(f"{arm}-")]
+    number = re.search(r"\d+$", str(row["name"]))
+    return {
+        **row,
+        "arm": entry.get("arm") or max(named, key=len, default=""),
+        "number": int(number[0]) if number else -1,
+        "distances": entry.get("distances") or [],
+    }

@@ -14,9 +14,8 @@ from dasm.types import LabelledImages, Task
 from pipeline import params, runtime
 
 
-def judge(path: Path, training: LabelledImages, task: Task, identity: dict[str, Any]) -> None:
+def judge(study: dict[str, Any], path: Path, training: LabelledImages, task: Task, identity: dict[str, Any]) -> None:
     """Train every network of the benchmark on a set and write a row for each."""
-    study = params.read()
     protocol = params.section(study, Protocol, "benchmark.protocol")
     results = {}
     for number, options in enumerate(params.value(study, "benchmark.networks")):

@@ -24,8 +24,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         rank: rank fractions behind the window, or None.
         joint: forget the segments so far, but not their size and effort.
     """
-    device = runtime.start()
-    study = params.read()
+    study, device = runtime.start()
     matching = params.section(study, Matching, "matching")
     plan = params.section(study, SegmentPlan, f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")

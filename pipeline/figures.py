@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from pipeline.artefacts import FULL
+from pipeline.artefacts import FULL, Scope
 
 # Okabe and Ito's colours, darkened until they are also readable as text on white. The page has lighter ones at night.
 SERIES = ("#0a66b2", "#c2500a", "#00795c", "#a8447f", "#8a6d00", "#2f8fb8", "#6d5bb5", "#7a4a2b")
@@ -20,53 +20,64 @@ _INK, _MUTED, _RULE = "#1f2328", "#646d78", "#dde1e6"
 _VARIABLES = {colour: f"var(--s{i})" for i, colour in enumerate(SERIES)}
 _VARIABLES |= {_INK: "currentColor", _MUTED: "var(--muted)", _RULE: "var(--rule)"}
 _MARKERS = "os^Dv<>p"
-_STYLE: dict[str, Any] = {
-    **{"font.size": 9, "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False},
-    **{"axes.edgecolor": _RULE, "axes.labelcolor": _MUTED, "xtick.color": _MUTED, "ytick.color": _MUTED},
-    **{"text.color": _INK, "axes.titlecolor": _INK, "axes.titlesize": 10, "axes.titlelocation": "left"},
-    **{"axes.grid": True, "axes.grid.axis": "y", "grid.color": _RULE, "grid.linewidth": 0.6, "axes.axisbelow": True},
-    **{
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "xtick.minor.size": 0,
-        "savefig.dpi": 200,
-        "figure.constrained_layout.use": True,
-    },
+# Any, because rc_context of matplotlib 3.11 has a type of its own for keys, which 3.9 has not.
+_STYLE: Any = {
+    "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so widths are the same everywhere
+    "svg.fonttype": "none",
+    "text.color": _INK,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    **{f"{axis}tick.{what}": 0 for axis in "xy" for what in ("major.size", "minor.size")},
+    **{f"{axis}tick.color": _MUTED for axis in "xy"},
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
 }
-# Accuracies of a log axis and losses alike: 0.001 and 100, never 10⁻³.
+# 0.001 and 100 on a log axis, never powers of ten.
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
-def accuracy(table: pd.DataFrame, networks: Sequence[str], arms: Sequence[str]) -> Figure:
+def accuracy(table: pd.DataFrame, scope: Scope, networks: Sequence[str]) -> Figure:
     """Draw Figure 1: test accuracy over images per class, mean and a band of one std, a panel per network."""
     with mpl.rc_context(_STYLE):
         figure, panels = _panels(len(networks), 3.1)
         for ax, network in zip(panels, networks, strict=True):
             rows = table[table["network"] == network]
             ticks = sorted({*rows["prefix_ipc"]} - {0})
-            ends: list[tuple[float, float, str, str]] = []
-            for i, arm in enumerate(arms):
+            ends: list[tuple[float, str, str]] = []
+            for i, arm in enumerate(scope.arms):
                 line = rows[rows["arm"] == arm]
                 x, mean, std = (line[name].to_numpy(float) for name in ("prefix_ipc", "mean", "std"))
                 colour = SERIES[i % len(SERIES)]
                 ax.fill_between(x, mean - std, mean + std, color=colour, alpha=0.13, linewidth=0)
                 width = 2.2 if i == 0 else 1.3
                 ax.plot(x, mean, color=colour, marker=_MARKERS[i % 8], markersize=4, linewidth=width, zorder=9 - i / 9)
-                ends.append((float(mean[-1]), ticks[-1], arm, colour))
+                ends.append((float(mean[-1]), arm, colour))
             full = float(rows[rows["arm"] == FULL]["mean"].iloc[0])
             ax.hlines(full, ticks[0], ticks[-1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
-            _label_ends(ax, [*ends, (full, ticks[-1], "all real data", _MUTED)])
+            _label_ends(ax, ticks[-1], [*ends, (full, "all real data", _MUTED)])
             if ticks[-1] > 8 * ticks[0]:
                 ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xticks(ticks, [str(tick) for tick in ticks])
-            ax.set(xlabel="stored images per class", ylabel="test accuracy, %", title=network)
+            title = network if network == scope.networks[0] else f"{network} (unseen)"
+            ax.set(xlabel="stored images per class", ylabel="test accuracy, %", title=title)
         return figure
 
 
 def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     """Draw how the scores of all real images move from state to state, and which part the next window holds."""
-    with mpl.rc_context({**_STYLE, "axes.grid": False, "axes.spines.left": False}):
+    with mpl.rc_context(_STYLE), mpl.rc_context({"axes.grid": False, "axes.spines.left": False}):
         figure, panels = _panels(len(arms), 0.9 + 0.55 * max(map(len, arms.values())))
         for ax, (arm, states) in zip(panels, arms.items(), strict=True):
             tails = np.array([state["score"].quantile([0.005, 0.995]) for state in states])
@@ -80,6 +91,7 @@ def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_formatter(NullFormatter())
             ax.xaxis.set_major_formatter(_PLAIN)
+            ax.set_title("blue: in the next window", loc="right", fontsize=8, color=_MUTED)
             ax.set_yticks(-np.arange(len(states)), [f"state {n}" for n in range(len(states))])
             ax.set(xlabel=f"difficulty score{', log scale' * logarithmic}", title=arm, xlim=(edges[0], edges[-1]))
         return figure
@@ -90,14 +102,12 @@ def distances(arm: str, curves: Mapping[str, Sequence[float]]) -> Figure:
     with mpl.rc_context(_STYLE):
         figure, (ax,) = _panels(1, 2.3)
         shades = mpl.colormaps["viridis"](np.linspace(0.3, 0.8, len(curves)))
-        ends: list[tuple[float, float, str, str]] = []
         for (name, values), shade in zip(curves.items(), shades, strict=True):
             chunks = np.array_split(np.asarray(values, float), min(len(values), 200))
             x = np.cumsum([len(chunk) for chunk in chunks])
             y = [chunk.mean() for chunk in chunks]
-            ax.plot(x, y, color=shade, linewidth=1.2)
-            ends.append((float(y[-1]), float(x[-1]), name, _MUTED))
-        _label_ends(ax, ends)
+            ax.plot(x, y, color=shade, linewidth=1.2, label=name)
+        ax.legend(frameon=False, loc="upper right", fontsize=8, labelcolor=_MUTED, handlelength=1.2)
         ax.set(xlabel="iteration", ylabel="distance", title=arm)
         return figure
 
@@ -106,15 +116,14 @@ def svg(figure: Figure, name: str) -> str:
     """Return a figure as an inline SVG: no name space, no address, no size; colours are variables of the page."""
     buffer = io.StringIO()
     # The salt names the figure, so that definitions of two figures on one page cannot be taken for each other.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+    with mpl.rc_context(_STYLE), mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True)
     text = buffer.getvalue()
-    # Its style sheet would hold for the whole page, whose own says the same of figures.
+    # The metadata hold the date. The style sheet would hold for the whole page, whose own says the same of figures.
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
-    body = re.sub(r' id="[A-Za-z0-9]+(_[0-9]+)+"', "", body)
+    body = re.sub(r' id="[A-Za-z0-9.]+(_[0-9]+)+"', "", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
     return f'<svg {box[0] if box else ""} role="img" aria-label="{name}">{body}'
@@ -149,7 +158,7 @@ def _ridge(ax: Axes, state: pd.DataFrame, base: int, edges: np.ndarray, window: 
     ax.annotate(right, (1, base), (4, 2), xycoords=("axes fraction", "data"), textcoords="offset points", color=_MUTED)
 
 
-def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def _label_ends(ax: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
     # Names at the lines' ends instead of a legend. Neighbours that would overlap push each other apart.
     gap = 0.06 * float(np.diff(ax.get_ylim())[0])
     ends = sorted(ends)
@@ -158,5 +167,6 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None
         for i in range(len(at) - 1):
             push = max(0.0, gap - (at[i + 1] - at[i])) / 2
             at[i], at[i + 1] = at[i] - push, at[i + 1] + push
-    for y, (_, x, name, colour) in zip(at, ends, strict=True):
-        ax.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", color=colour)
+    for y, (_, name, colour) in zip(at, ends, strict=True):
+        # Not clipped: a name pushed out of the axes must still be read.
+        ax.annotate(name, (x, y), (8, 0), textcoords="offset points", va="center", color=colour, annotation_clip=False)

@@ -82,10 +82,9 @@ class Real:
 
     def across(self, label: int, difficulty: pd.DataFrame) -> Strip:
         """Return images of one class, even over the ranks of the window."""
-        inside = difficulty[(difficulty["label"] == label) & (difficulty["weight"] > 0)].sort_values(
-            "rank", kind="stable"
-        )
-        chosen = inside["index"].to_numpy()[_evenly(len(inside), _MOST_IMAGES)]
+        inside = difficulty[(difficulty["label"] == label) & (difficulty["weight"] > 0)]
+        ranked = inside.sort_values("rank", kind="stable")["index"].to_numpy()
+        chosen = ranked[_evenly(len(ranked), _MOST_IMAGES)]
         return strip([self.images[i].transpose(1, 2, 0) for i in chosen])
 
 
@@ -93,12 +92,15 @@ def segments(folder: Path, real: Real, windows: Sequence[pd.DataFrame]) -> tuple
     """Read the segments of a state, each with the window that it came from (the difficulty table before it)."""
     files = _files(folder)
     require(len(files) <= len(windows), f"{folder}: must hold a segment per window", len(files))
-    return tuple(_sheet(_read(file), real, window) for file, window in zip(files, windows, strict=False))
+    return tuple(
+        _sheet(read_parquet(file, _COLUMNS), real, window) for file, window in zip(files, windows, strict=False)
+    )
 
 
 def whole(folder: Path, real: Real) -> Sheet:
     """Read the segments of a state as one set."""
-    return _sheet(pd.concat([_read(file) for file in _files(folder)], ignore_index=True), real, None)
+    parts = [read_parquet(file, _COLUMNS) for file in _files(folder)]
+    return _sheet(pd.concat(parts, ignore_index=True), real, None)
 
 
 def strip(images: Sequence[Pixels]) -> Strip:
@@ -119,10 +121,6 @@ def _files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("s*.parquet"), key=lambda file: int(file.stem.removeprefix("s")))
     require(bool(files), f"{folder}: must hold s0.parquet and its successors", "none")
     return files
-
-
-def _read(file: Path) -> pd.DataFrame:
-    return read_parquet(file, _COLUMNS)
 
 
 def _sheet(rows: pd.DataFrame, real: Real, window: pd.DataFrame | None) -> Sheet:

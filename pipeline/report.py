@@ -5,23 +5,20 @@ Same inputs, same bytes: no date, host, path or commit is written. Only the ledg
 
 import hashlib
 import json
-import math
 import platform
-import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline import figures, gallery, layout, summary
 from pipeline.artefacts import FULL, Scope, read_ledger, read_parquet, read_results
+from pipeline.page import render
 
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 _PACKAGES = ("dasm", "torch", "dvc", "pyarrow")
-_MINUS, _NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def write(root: Path, params: Mapping[str, Any]) -> Path:
@@ -49,19 +46,19 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **_pictures(root, scope, states),
         **_costs(read_ledger(root, scope), scope),
         "facts": _facts(root, results),
-        "accuracy": {n: figures.svg(figures.accuracy(table, [n], scope.arms), f"accuracy {n}") for n in scope.networks},
+        "accuracy": {n: figures.svg(figures.accuracy(table, scope, [n]), f"accuracy {n}") for n in scope.networks},
         "difficulty": {a: figures.svg(figures.difficulty({a: s}), f"difficulty {a}") for a, s in states.items()},
         "moves": {arm: summary.difficulty(tables).to_dict("records") for arm, tables in states.items()},
     }
     folder = root / "reports" / scope.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.html").write_text(_render("report.html", page), encoding="utf-8")
-    (folder / "table.md").write_text(_render("table.md", page), encoding="utf-8")
+    (folder / "index.html").write_text(render("report.html", page), encoding="utf-8")
+    (folder / "table.md").write_text(render("table.md", page), encoding="utf-8")
     long = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean"]
     table[long].to_csv(folder / "table.csv", index=False, float_format="%.4f")
     paired.to_csv(folder / "paired.csv", index=False, float_format="%.4f")
     (folder / "metrics.json").write_text(json.dumps(summary.metrics(table), indent=1) + "\n")
-    (folder / "accuracy.png").write_bytes(figures.png(figures.accuracy(table, scope.networks, scope.arms)))
+    (folder / "accuracy.png").write_bytes(figures.png(figures.accuracy(table, scope, scope.networks)))
     (folder / "difficulty.png").write_bytes(figures.png(figures.difficulty(states)))
     return folder
 
@@ -103,16 +100,13 @@ def _pictures(root: Path, scope: Scope, states: Mapping[str, list[pd.DataFrame]]
 
 def _costs(ledger: pd.DataFrame, scope: Scope) -> dict[str, Any]:
     curves: dict[str, dict[str, list[float]]] = {}
-    for row in ledger.itertuples():
-        number = re.search(r"(\d+)$", str(row.name))
-        if row.distances and number:
-            k = int(number[1])
-            name = f"prefix {k + 1}" if row.arm in scope.joint else f"segment {k}"
-            curves.setdefault(str(row.arm), {})[name] = row.distances
+    for arm, k, values in zip(ledger["arm"], ledger["number"], ledger["distances"], strict=True):
+        if values:
+            curves.setdefault(arm, {})[f"prefix {k + 1}" if arm in scope.joint else f"segment {k}"] = values
     drawn = {arm: figures.distances(arm, curves[arm]) for arm in scope.arms if arm in curves}
     return {
         "by_arm": summary.cost(ledger, ["arm"]).to_dict("records"),
-        "by_stage": summary.cost(ledger, ["stage", "arm"]).to_dict("records"),
+        "by_stage": summary.cost(ledger, ["arm", "stage"]).to_dict("records"),
         "total": summary.cost(ledger.assign(all=""), ["all"]).iloc[0].to_dict(),
         "distances": {arm: figures.svg(figure, f"distances {arm}") for arm, figure in drawn.items()},
     }
@@ -133,35 +127,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # dvc may live in an environment of its own
         return "elsewhere"
-
-
-def _render(template: str, page: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=template.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "time": _time, "count": _count}
-    return environment.get_template(template).render(page)
-
-
-def _number(value: float, digits: int = 1) -> str:
-    return _NOTHING if math.isnan(value) else f"{value:z.{digits}f}".replace("-", _MINUS)
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    return _NOTHING if math.isnan(value) else f"{value:+z.{digits}f}".replace("-", _MINUS)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "\u202f")

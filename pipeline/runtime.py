@@ -21,6 +21,7 @@ import dasm
 from dasm.checkpoint import Checkpoint
 from dasm.ledger import Cost, metered
 from dasm.tables import write_atomically
+from pipeline import params
 
 log = logging.getLogger("dasm")
 
@@ -28,18 +29,22 @@ _PR_SET_PDEATHSIG = 1
 _LOG_EVERY_SECONDS = 10.0
 
 
-def start() -> str:
-    """Set the process up and return the device: the first GPU, or the CPU (`DASM_DEVICE` overrides)."""
+def start() -> tuple[dict[str, Any], str]:
+    """Set the process up for the study in force.
+
+    Returns:
+        The parameters, and the device: the first GPU, or the CPU (`DASM_DEVICE` overrides).
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # PyArrow imports pandas, a second per stage, only to ask whether what it was given is one of its frames.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
     # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
     torch.set_deterministic_debug_mode("error")
-    return os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    study = params.read()
+    torch.set_num_threads(params.value(study, "threads"))
+    return study, os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class Study:
 
     study: str
     seed: int
+    threads: int
     data: Dataset
     evaluator: Evaluators
     selection: Selection
@@ -76,6 +77,7 @@ class Study:
         names = [f"s{link.k}" for link in self.chain]
         require(sorted(self.segment) == sorted(names), f"segment must have {', '.join(names)}", [*self.segment], hint)
         require(bool(self.chain), "chain must have at least one segment", plain, hint)
+        require(self.threads >= 1, "threads must be >= 1", self.threads)
         require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
         everyone = (*self.arms, *self.controls, *self.coresets)
         require(len(set(everyone)) == len(everyone), "arms, controls and coresets must differ", everyone)

@@ -9,7 +9,7 @@ from pipeline.benchmarking import judge
 
 def main(arm: str, state: str) -> None:
     """Make `data/results/<arm>/<state>.parquet`."""
-    device = runtime.start()
+    study, device = runtime.start()
     with runtime.ledger("benchmark", f"benchmark-{arm}-{state}", arm=arm):
         task = read_task(layout.REAL, device)
         segments = read_segments(layout.distilled(arm, int(state)))
@@ -18,4 +18,4 @@ def main(arm: str, state: str) -> None:
             "prefix_ipc": sum(segment.ipc for segment in segments),
             "stored_images": sum(len(segment.labels) for segment in segments),
         }
-        judge(layout.results(arm, int(state)), decoded(segments, task.train), task, identity)
+        judge(study, layout.results(arm, int(state)), decoded(segments, task.train), task, identity)

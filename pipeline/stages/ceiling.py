@@ -7,8 +7,8 @@ from pipeline.benchmarking import judge
 
 def main() -> None:
     """Make `data/results/full.parquet`."""
-    device = runtime.start()
+    study, device = runtime.start()
     with runtime.ledger("ceiling", "ceiling", arm="full"):
         task = read_task(layout.REAL, device)
         identity = {"arm": "full", "prefix_ipc": 0, "stored_images": len(task.train)}
-        judge(layout.FULL, task.train, task, identity)
+        judge(study, layout.FULL, task.train, task, identity)

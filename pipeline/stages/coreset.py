@@ -13,8 +13,7 @@ from pipeline.states import write_state
 
 def main(arm: str) -> None:
     """Make `data/distilled/<arm>/<n>` for every n."""
-    runtime.start()
-    study = params.read()
+    study, _ = runtime.start()
     coreset = build(Coreset, {"name": arm}, f"coreset.{arm}")  # type: ignore[type-abstract]
     seed = params.value(study, "seed")
     with runtime.ledger("coreset", f"coreset-{arm}", arm=arm):

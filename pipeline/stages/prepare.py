@@ -7,8 +7,7 @@ from pipeline import layout, params, runtime
 
 def main() -> None:
     """Make `data/real`."""
-    runtime.start()
-    study = params.read()
+    study, _ = runtime.start()
     with runtime.ledger("prepare", "prepare"):
         task = params.section(study, Dataset, "data").load(params.value(study, "seed"))
         write_task(layout.REAL, task)

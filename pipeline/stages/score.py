@@ -10,8 +10,7 @@ from pipeline.states import read_summary
 
 def main(arm: str, state: str) -> None:
     """Make `data/difficulty/<arm>/<state>.parquet`."""
-    device = runtime.start()
-    study = params.read()
+    study, device = runtime.start()
     evaluators = params.section(study, Evaluators, "evaluator")
     selection = params.section(study, Selection, "selection")
     with runtime.ledger("score", f"score-{arm}-{state}", arm=arm):

@@ -8,8 +8,7 @@ from pipeline import layout, params, runtime
 
 def main() -> None:
     """Make `data/evaluators/real`."""
-    device = runtime.start()
-    study = params.read()
+    study, device = runtime.start()
     evaluators = params.section(study, Evaluators, "evaluator")
     with runtime.ledger("teacher", "teacher"):
         real = read_split(layout.REAL, "train", device)

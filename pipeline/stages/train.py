@@ -9,8 +9,7 @@ from pipeline import layout, params, runtime
 
 def main(arm: str, state: str) -> None:
     """Make `data/evaluators/<arm>/<state>`."""
-    device = runtime.start()
-    study = params.read()
+    study, device = runtime.start()
     evaluators = params.section(study, Evaluators, "evaluator")
     with runtime.ledger("train", f"train-{arm}-{state}", arm=arm):
         real = read_split(layout.REAL, "train", device)

@@ -1,0 +1,48 @@
+"""`python -m pipeline study [NAME]`: put another study in force, or list those there are.
+
+The study in force is params.yaml with its dvc.lock. The others are parked in `studies/<name>/`. Changing over parks the
+one and takes out the other, then lets DVC check out the artefacts that its lock names; nothing leaves DVC's cache.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from dasm.errors import ConfigError
+from pipeline import params
+
+_PARKED = Path("studies")
+_FILES = ("params.yaml", "dvc.lock")
+
+
+def main(name: str | None = None) -> None:
+    """Put the study `name` in force; without a name, list all.
+
+    Raises:
+        ConfigError: no such study.
+    """
+    current = str(params.value(params.read(), "study"))
+    parked = sorted(folder.name for folder in _PARKED.iterdir() if (folder / "params.yaml").exists())
+    if name is None or name == current:
+        print("\n".join([f"* {current}", *(f"  {other}" for other in parked)]))
+        return
+    if name not in parked:
+        raise ConfigError(f"study: must be one of {', '.join([current, *parked])}, got {name!r}")
+    found = params.value(params.read(_PARKED / name / "params.yaml"), "study")
+    if found != name:
+        raise ConfigError(f"studies/{name}/params.yaml: study must be {name}, got {found}")
+    for file in _FILES:
+        _move(Path(file), _PARKED / current / file)
+        _move(_PARKED / name / file, Path(file))
+    (_PARKED / name).rmdir()
+    print(f"{name} is in force, {current} is parked in studies/{current}")
+    if Path("dvc.lock").exists():
+        # A clone without the other study's cache misses files here; `dvc repro` makes them again.
+        subprocess.run([sys.executable, "-m", "dvc", "checkout", "--quiet", "--force", "--allow-missing"], check=False)
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, target)
