@@ -1,3 +1,3 @@
-"""Dataset distillation via difficulty-aligned sequential matching: the library. It knows neither YAML, DVC nor Prefect."""
+"""Dataset distillation via difficulty-aligned sequential matching: the library, without YAML, DVC or Prefect."""
 
 __version__ = "0.1.0"

@@ -109,7 +109,7 @@ def read_segments(folder: Path) -> list[Segment]:
 
 
 def write_difficulty(path: Path, difficulty: Difficulty, weights: Float[Tensor, " n"], meta: Mapping[str, Any]) -> None:
-    """Write a row per real image: score, spread, rank, share of evaluators that are right, weight in the next window."""
+    """Write a row per real image: score, spread, rank, share of evaluators that are right, weight in the window."""
     columns = {
         "index": pa.array(np.arange(len(weights)), pa.int32()),
         "label": pa.array(difficulty.labels.numpy(), pa.int64()),

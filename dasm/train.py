@@ -117,7 +117,7 @@ class Learner:
         self.network.train()
         logits = self.network(images)
         loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, partners)
-        parameters = list(self.network.parameters())
+        parameters: list[Tensor] = list(self.network.parameters())
         # The function behind torch.optim.SGD; the class imports the compiler, which costs every stage seconds.
         gradients = list(torch.autograd.grad(loss, parameters))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What distilling with and without a window have in common: read a state, distil its next segment, write the new state."""
+"""What distilling with and without a window share: read a state, distil its next segment, write the new state."""
 
 import torch
 from torch import Tensor

@@ -104,7 +104,7 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
 
 # Without the tag: a tag makes Prefect ask its server for a slot, which often costs 2 s on SQLite (503, retried).
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
-def settle_stage(stage: str, blame: frozenset[str]) -> State:
+def settle_stage(stage: str, blame: frozenset[str]) -> State:  # noqa: ARG001 - names the run
     """Show a stage that is not run: nothing changed for it, or a stage it needs failed."""
     if blame:
         return Cancelled(name="Skipped", message=f"not run, because of {', '.join(sorted(blame))}")

@@ -77,7 +77,7 @@ def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Check
     whole = hashlib.blake2b(digest_size=12)
     whole.update(json.dumps([identity, torch.__version__], sort_keys=True, default=str).encode())
     for tensor in tensors:
-        whole.update(tensor.contiguous().cpu().numpy())
+        whole.update(tensor.contiguous().cpu().numpy().tobytes())
     for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
         whole.update(file.read_bytes())
     return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors")

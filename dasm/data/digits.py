@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 real 8x8 grey images of 43 writers (Alpaydin & Kaynak, UCI, 1998), shipped by scikit-learn."""
+"""Handwritten digits: 1,797 real 8x8 grey images, shipped by scikit-learn (Alpaydin & Kaynak, UCI, 1998)."""
 
 from dataclasses import dataclass
 from typing import final
@@ -41,4 +41,5 @@ class Digits(Dataset):
         kept, out = held_out(labels[rest], self.validation / (1 - self.test), rng.derive(stream, "validation"))
         train, validation = rest[kept], rest[out]
         names = tuple(str(name) for name in bundle.target_names)
-        return make_task(*((images[part], labels[part]) for part in (train, validation, test)), class_names=names)
+        splits = [(images[part], labels[part]) for part in (train, validation, test)]
+        return make_task(splits[0], splits[1], splits[2], names)

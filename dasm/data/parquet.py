@@ -91,10 +91,11 @@ class Parquet(Dataset):
         mode = _MODES[self.color]
 
         def decode(row: int) -> np.ndarray:
-            if not isinstance(encoded[row], bytes):
+            data = encoded[row]
+            if not isinstance(data, bytes):
                 raise ConfigError(f"{path}: row {row} must hold the bytes of an image, got none")
             try:
-                with Image.open(io.BytesIO(encoded[row])) as image:
+                with Image.open(io.BytesIO(data)) as image:
                     return np.asarray(image.convert(mode), dtype=np.uint8)
             except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
                 raise ConfigError(f"{path}: row {row} must be a readable image ({error})") from error

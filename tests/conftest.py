@@ -1,0 +1,55 @@
+"""Small sets that every test may use, and deterministic torch."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+from dasm.networks.convnet import ConvNet
+from dasm.train import Recipe, Trainer
+from dasm.types import LabelledImages, Task
+
+settings.register_profile("dasm", derandomize=True, deadline=None, max_examples=30)
+settings.load_profile("dasm")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")
+
+
+def make_blobs(per_class: int, seed: int, classes: int = 3, side: int = 8, channels: int = 1) -> LabelledImages:
+    """Classes that differ in where they are bright, with noise: easy for any network, no two images alike."""
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = [], []
+    for label in range(classes):
+        base = torch.zeros(channels, side, side)
+        base[:, :, label * side // classes : (label + 1) * side // classes] = 0.7
+        noise = torch.rand(per_class, channels, side, side, generator=generator) * 0.3
+        images.append((base + noise).clamp(0, 1))
+        labels += [label] * per_class
+    return LabelledImages(
+        images=(torch.cat(images) * 255).round().to(torch.uint8),
+        labels=torch.tensor(labels),
+        class_names=tuple(f"class {label}" for label in range(classes)),
+        mean=torch.full((channels,), 0.35),
+        std=torch.full((channels,), 0.3),
+    )
+
+
+@pytest.fixture
+def blobs() -> LabelledImages:
+    """Sixteen images of each of three classes."""
+    return make_blobs(16, seed=0)
+
+
+@pytest.fixture
+def task() -> Task:
+    return Task(train=make_blobs(16, 0), validation=make_blobs(8, 1), test=make_blobs(8, 2))
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    """A tiny convolutional network and a short recipe."""
+    recipe = Recipe(batch_size=16, learning_rate=0.05, augmentation=("color", "crop"), cutmix=0.5)
+    return Trainer(network=ConvNet(width=4, depth=2), recipe=recipe)
