@@ -7,7 +7,7 @@ brightness, saturation, contrast, then one of crop, scale and rotate chosen at r
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self, final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,7 @@ class Transform:
     angle: Float[Tensor, " n"]
     hole: Int64[Tensor, "n 2"]
 
-    def repeat(self, times: int) -> Self:
+    def repeat(self, times: int) -> "Transform":
         """Return the draw of one image as that of `times` images."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "operations"}
         return replace(self, **{name: value.expand(times, *value.shape[1:]) for name, value in tensors.items()})

@@ -69,6 +69,7 @@ class SyntheticBatches:
 
     Attributes:
         pixels: stored pixels in [0, 1], one leaf tensor (m c h w) per class.
+        frozen: stored pixels of earlier segments that are matched together with them, one tensor per class; or none.
         factor: multi-formation factor.
         mean: channel mean of the real set.
         std: channel standard deviation of the real set.
@@ -80,10 +81,11 @@ class SyntheticBatches:
     mean: Float[Tensor, " c"]
     std: Float[Tensor, " c"]
     stream: int
+    frozen: Sequence[Tensor] = ()
 
     def draw(self, label: int, limit: int, iteration: int) -> Float[Tensor, "b c h w"]:
         """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more."""
-        stored = self.pixels[label]
+        stored = torch.cat([self.frozen[label], self.pixels[label]]) if self.frozen else self.pixels[label]
         count = decoded_count(len(stored), self.factor)
         chosen: Int64[Tensor, " b"] | None = None
         if count > limit:

@@ -34,6 +34,8 @@ class Matching:
             for ImageNet in IDC).
         learning_rate: of the pixels at 10 images per class and 32 pixels a side (5e-3 for CIFAR in IDC).
         momentum: of the pixels, in [0, 1) (0.5 in IDC).
+        match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
+            (arXiv 2310.06982) do, instead of the new segment alone (A11).
     """
 
     objective: Objective
@@ -41,6 +43,7 @@ class Matching:
     factor: int = 2
     learning_rate: float = 5e-3
     momentum: float = 0.5
+    match_prefix: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -61,6 +64,7 @@ class Matching:
         iterations: int,
         planned_ipc: int,
         stream: int,
+        frozen: Sequence[Float[Tensor, "p c h w"]] = (),
         checkpoint: Checkpoint | None = None,
         track: Callable[[range], Iterable[int]] = iter,
     ) -> tuple[Float[Tensor, "k m c h w"], Float[Tensor, " i"]]:
@@ -72,6 +76,7 @@ class Matching:
             weights: of the window, one per real image.
             iterations: pixel updates of every class, >= 0.
             planned_ipc: images per class of the whole set.
+            frozen: stored pixels of earlier segments, one tensor per class; matched too if `match_prefix`.
             stream: the result depends on the arguments and this alone (on a GPU, up to the order of sums).
             checkpoint: where to continue from and to save to; a continued run ends with the same bytes.
             track: wraps the range of iterations still to do, to show progress.
@@ -90,7 +95,12 @@ class Matching:
         start = _restore(checkpoint, pixels, optimiser, state, history)
         batches = RealBatches(data=real, weights=weights, stream=rng.derive(stream, "real"))
         synthetic = SyntheticBatches(
-            pixels=pixels, factor=self.factor, mean=real.mean, std=real.std, stream=rng.derive(stream, "synthetic")
+            pixels=pixels,
+            frozen=frozen if self.match_prefix else (),
+            factor=self.factor,
+            mean=real.mean,
+            std=real.std,
+            stream=rng.derive(stream, "synthetic"),
         )
         for iteration in track(range(start, iterations)):
             if iteration % self.objective.period == 0:

@@ -79,6 +79,7 @@ def distil_segment(
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
         stream=rng.derive(seed, "segment", k),
+        frozen=_by_class(prefix, real) if prefix else (),
         checkpoint=checkpoint,
         track=track,
     )
@@ -120,6 +121,11 @@ def stored_segment(
         upper=upper,
         iterations=iterations,
     )
+
+
+def _by_class(prefix: Sequence[Segment], real: LabelledImages) -> list[Float[Tensor, "p c h w"]]:
+    frozen = stored(prefix, real)
+    return [frozen.pixels(frozen.members(label)) for label in range(real.num_classes)]
 
 
 def freeze(pixels: Float[Tensor, "*n c h w"]) -> UInt8[Tensor, "*n c h w"]:

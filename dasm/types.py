@@ -5,7 +5,7 @@ k classes, d features, j evaluators, f multi-formation factor.
 """
 
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -73,11 +73,11 @@ class LabelledImages:
         """Return the indices of one class, in data order."""
         return torch.nonzero(self.labels == label).flatten()
 
-    def subset(self, indices: Int64[Tensor, " b"]) -> Self:
+    def subset(self, indices: Int64[Tensor, " b"]) -> "LabelledImages":
         """Return the images at `indices`, in that order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def to(self, device: str | torch.device) -> Self:
+    def to(self, device: str | torch.device) -> "LabelledImages":
         """Return the set on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "mean", "std")}
         return replace(self, **moved)

@@ -63,6 +63,8 @@ def track(name: str) -> Callable[[range], Iterable[int]]:
     """Return a wrapper of a range that shows a bar on a terminal, and elsewhere a log line now and then."""
 
     def wrap(work: range) -> Iterable[int]:
+        if work.start:
+            log.info("%s: goes on at iteration %d of %d", name, work.start, work.stop)
         return tqdm(work, desc=name, unit="it", dynamic_ncols=True) if sys.stderr.isatty() else _logged(name, work)
 
     return wrap
@@ -80,7 +82,8 @@ def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Check
         whole.update(tensor.contiguous().cpu().numpy().tobytes())
     for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
         whole.update(file.read_bytes())
-    return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors")
+    every = float(os.environ.get("DASM_CHECKPOINT_SECONDS", "20"))
+    return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors", every_seconds=every)
 
 
 def _logged(name: str, work: range) -> Iterator[int]:

@@ -79,12 +79,12 @@ class Study:
         require(bool(self.chain), "chain must have at least one segment", plain, hint)
         require(self.threads >= 1, "threads must be >= 1", self.threads)
         require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
+        for name in self.coresets:
+            find(Coreset, name, "coresets")  # type: ignore[type-abstract]
         everyone = (*self.arms, *self.controls, *self.coresets)
         require(len(set(everyone)) == len(everyone), "arms, controls and coresets must differ", everyone)
         require(set(self.benchmark.arms) == set(everyone), f"benchmark.arms must be {everyone}", self.benchmark.arms)
         require(set(self.control) == set(self.controls), f"control must describe {self.controls}", [*self.control])
-        for name in self.coresets:
-            find(Coreset, name, "coresets")  # type: ignore[type-abstract]
         if len(self.benchmark.networks) != NETWORKS_IN_DVC_YAML:
             raise ConfigError(
                 f"benchmark.networks: must be {NETWORKS_IN_DVC_YAML}, got {len(self.benchmark.networks)}"

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,7 @@ from dasm.train import Trainer
 from dasm.types import LabelledImages
 
 
+@runtime_checkable
 class State(Protocol):
     """What an objective carries from one iteration to the next, and can save."""
 

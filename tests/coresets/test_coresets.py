@@ -1,0 +1,102 @@
+"""The contract of every coreset in the folder, and the mosaic against what distillation starts from."""
+
+import pytest
+import torch
+
+from dasm.coresets import Coreset
+from dasm.coresets.mosaic import Mosaic
+from dasm.errors import ConfigError
+from dasm.formation import mosaic
+from dasm.matching import Matching
+from dasm.objectives.gradient import Gradient
+from dasm.plugins import build
+from dasm.segments import SegmentPlan, distil_segment, freeze
+from tests.conftest import make_blobs
+from tests.handmade import listed
+
+every_coreset = pytest.mark.parametrize("name", listed("coresets"))
+
+
+def made(name) -> Coreset:
+    return build(Coreset, {"name": name}, "coreset")
+
+
+@every_coreset
+@pytest.mark.parametrize("count", [1, 5, 16])
+def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
+    rows = made(name)(blobs, count, 0)
+    assert rows.shape == (3, count)
+    for label, row in enumerate(rows):
+        assert (blobs.labels[row] == label).all()
+        assert len(set(row.tolist())) == count
+
+
+@every_coreset
+def test_every_prefix_is_a_coreset_too(name, blobs):
+    coreset = made(name)
+    whole = coreset(blobs, 12, 3)
+    for count in (1, 4, 9):
+        assert torch.equal(coreset(blobs, count, 3), whole[:, :count])
+
+
+@every_coreset
+def test_the_choice_depends_on_its_arguments_alone(name, blobs):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = made(name)(blobs, 8, 0)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    assert torch.equal(made(name)(blobs, 8, 0), first)
+
+
+@pytest.mark.parametrize("name", ["random", "mosaic"])
+def test_random_choices_differ_between_seeds_zero_and_negative_ones_included(name, blobs):
+    choices = [tuple(made(name)(blobs, 8, seed).flatten().tolist()) for seed in (-1, 0, 1, 2)]
+    assert len(set(choices)) == 4
+
+
+@every_coreset
+def test_too_few_images_are_one_line_with_the_class_and_the_numbers(name, blobs):
+    fewer = blobs.subset(torch.arange(len(blobs) - 12))
+    with pytest.raises(ConfigError) as caught:
+        made(name)(fewer, 5, 0)
+    message = str(caught.value)
+    assert "class 2" in message and "at least 5 images, got 4" in message and "\n" not in message
+
+
+@every_coreset
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_a_coreset_is_stored_at_full_size_or_as_mosaics(name, factor):
+    assert made(name).tiles(factor) in (1, factor)
+
+
+def test_random_images_are_stored_whole_and_mosaics_are_tiled():
+    assert [made("random").tiles(f) for f in (1, 2, 3)] == [1, 1, 1]
+    assert [made("mosaic").tiles(f) for f in (1, 2, 3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_mosaic_is_what_distillation_without_a_window_starts_from(factor, seed, trainer):
+    real = make_blobs(20, 0)
+    matching = Matching(objective=Gradient(), trainer=trainer, factor=factor)
+    prefix = []
+    for ipc in (2, 1):
+        segment, history = distil_segment(
+            matching,
+            SegmentPlan(ipc=ipc, iterations=0),
+            real,
+            prefix,
+            weights=torch.ones(len(real)),
+            rank=None,
+            planned_ipc=3,
+            seed=seed,
+        )
+        assert len(history) == 0
+        prefix.append(segment)
+    rows = Mosaic()(real, 3 * factor**2, seed)
+    first, second = rows[:, : 2 * factor**2], rows[:, 2 * factor**2 :]
+    for segment, part in zip(prefix, (first, second), strict=True):
+        images = torch.cat([mosaic(real.pixels(row), factor) for row in part])
+        assert torch.equal(segment.images, freeze(images))
+        assert sorted(segment.sources.flatten().tolist()) == sorted(part.flatten().tolist())

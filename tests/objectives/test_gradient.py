@@ -1,0 +1,135 @@
+"""Gradient matching against a slow, plain restatement of IDC's equation."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dasm import rng
+from dasm.augment import draw
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.errors import ConfigError
+from dasm.networks.convnet import ConvNet
+from dasm.networks.mlp import MLP
+from dasm.objectives.gradient import Gradient, class_gradients, distance
+from dasm.train import Recipe, Trainer
+
+
+def identity(shape):
+    return draw((), 1, shape, torch.Generator().manual_seed(0))
+
+
+def plain_distance(network, real, synthetic, label, metric):
+    """Loop over layers and output channels, one number at a time, as the paper writes it."""
+    total = torch.zeros((), dtype=torch.float64)
+    losses = [F.cross_entropy(network(x), torch.full((len(x),), label)) for x in (real, synthetic)]
+    convolutions = [p for name, p in network.named_parameters() if p.dim() == 4]
+    grads = [torch.autograd.grad(loss, convolutions, create_graph=True) for loss in losses]
+    for r, s in zip(*grads, strict=True):
+        for a, b in zip(r.detach().flatten(1), s.flatten(1), strict=True):
+            if metric == "mse":
+                total = total + sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
+            elif metric == "l1":
+                total = total + sum(abs(x - y) for x, y in zip(a, b, strict=True))
+            else:
+                total = total + 1 - (a @ b) / (a.norm() * b.norm())
+    return total
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_distance_and_pixel_gradient_equal_the_plain_equation(metric):
+    generator = torch.Generator().manual_seed(1)
+    network = ConvNet(width=3, depth=2).build((1, 8, 8), 4, stream=5).double()
+    real = torch.randn(5, 1, 8, 8, generator=generator, dtype=torch.float64)
+    fast = torch.randn(3, 1, 8, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    slow = fast.detach().clone().requires_grad_()
+    shared = identity((1, 8, 8))
+    target = [g.detach() for g in class_gradients(network, real, 2, shared)]
+    ours = distance(class_gradients(network, fast, 2, shared, differentiable=True), target, metric)
+    theirs = plain_distance(network, real, slow, 2, metric)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=0)
+    (a,), (b,) = torch.autograd.grad(ours, fast), torch.autograd.grad(theirs, slow)
+    torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10 * float(b.abs().max()))
+
+
+def test_equal_batches_are_at_distance_zero():
+    network = ConvNet(width=3, depth=2).build((1, 8, 8), 4, stream=5)
+    images = torch.rand(4, 1, 8, 8)
+    gradients = class_gradients(network, images, 1, identity((1, 8, 8)))
+    for metric in ("mse", "l1"):
+        assert distance(gradients, gradients, metric) == 0
+    assert distance(gradients, gradients, "cosine").abs() < 1e-5
+
+
+def test_biases_norms_and_the_classifier_do_not_take_part():
+    network = ConvNet(width=3, depth=2).build((1, 8, 8), 4, stream=5)
+    gradients = class_gradients(network, torch.rand(4, 1, 8, 8), 1, identity((1, 8, 8)))
+    assert [tuple(g.shape) for g in gradients] == [(3, 1, 3, 3), (3, 3, 3, 3)]
+
+
+def test_a_network_without_convolutions_is_refused():
+    network = MLP(width=4).build((1, 8, 8), 4, stream=5)
+    with pytest.raises(ConfigError, match="convolution weights"):
+        class_gradients(network, torch.rand(4, 1, 8, 8), 1, identity((1, 8, 8)))
+
+
+def batches(blobs, stream=3):
+    pixels = [torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(c)).requires_grad_() for c in range(3)]
+    real = RealBatches(data=blobs, weights=torch.ones(len(blobs)), stream=stream)
+    synthetic = SyntheticBatches(pixels=pixels, factor=1, mean=blobs.mean, std=blobs.std, stream=stream)
+    return real, synthetic
+
+
+def test_both_sides_get_one_shared_draw(blobs, trainer):
+    """A synthetic batch equal to the real one stays at distance zero under augmentation."""
+    objective = Gradient(metric="l1", real_batch=16, network_images=0, augmentation=("color", "crop", "cutout"))
+    pixels = [blobs.pixels(blobs.members(c)).requires_grad_() for c in range(3)]
+    real = RealBatches(data=blobs, weights=torch.ones(len(blobs)), stream=1)
+    synthetic = SyntheticBatches(pixels=pixels, factor=1, mean=blobs.mean, std=blobs.std, stream=1)
+    state = objective.prepare(blobs, trainer, 0)
+    for value in objective.distances(state, real, synthetic, 0, draw=9):
+        assert value < 1e-4  # the same images in another order: only the order of sums differs
+
+
+def test_the_network_learns_from_real_images_and_is_redrawn_every_period(blobs, trainer):
+    objective = Gradient(inner_iterations=2, network_images=32, real_batch=8, augmentation=())
+    state = objective.prepare(blobs, trainer, 0)
+    real, synthetic = batches(blobs)
+    weights = []
+    for iteration in range(4):
+        for _ in objective.distances(state, real, synthetic, iteration, draw=rng.derive(7, iteration)):
+            now = state.tensors()["network.head.weight"].clone()
+        weights += [now, state.tensors()["network.head.weight"].clone()]
+    before, after = weights[::2], weights[1::2]
+    assert all(not torch.equal(b, a) for b, a in zip(before, after, strict=True)), "it learns after every update"
+    assert torch.equal(before[1], after[0]), "it is kept inside a period"
+    fresh = trainer.start(blobs, rng.derive(0, "network", 1)).network.head.weight
+    assert torch.equal(before[2], fresh), "it is redrawn for the next"
+
+
+def test_one_scalar_per_class_that_touches_that_class_only(blobs, trainer):
+    objective = Gradient(real_batch=8, network_images=0, augmentation=())
+    real, synthetic = batches(blobs)
+    state = objective.prepare(blobs, trainer, 0)
+    for label, value in enumerate(objective.distances(state, real, synthetic, 0, draw=1)):
+        grads = torch.autograd.grad(value, list(synthetic.pixels), allow_unused=True)
+        assert [g is not None for g in grads] == [c == label for c in range(3)]
+
+
+def test_network_images_counts_whole_batches(blobs):
+    trainer = Trainer(network=ConvNet(width=2, depth=1), recipe=Recipe(batch_size=16))
+    seen = []
+    objective = Gradient(network_images=33, real_batch=4, augmentation=())
+    state = objective.prepare(blobs, trainer, 0)
+    step = type(state.learner).step
+    real, synthetic = batches(blobs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(state.learner), "step", lambda self, d, s, *a: (seen.append(s), step(self, d, s, *a))[1])
+        for iteration in range(2):
+            list(objective.distances(state, real, synthetic, iteration, draw=1))
+    assert seen == [0, 1, 2, 3, 4, 5], "three batches of 16 hold 33 images, and the run through the data goes on"
+
+
+@pytest.mark.parametrize("option", ["real_batch", "synthetic_batch", "inner_iterations"])
+def test_values_out_of_range_are_refused(option):
+    with pytest.raises(ConfigError, match=option):
+        Gradient(**{option: 0})

@@ -1,0 +1,127 @@
+"""Parameters are read as DVC reads them, and a wrong one gets one line."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from dasm.errors import ConfigError
+from dasm.plugins import build
+from pipeline import params
+from pipeline.study import Study
+from tests.graph import ROOT
+
+PARAMS = params.read(ROOT / "params.yaml")
+
+
+def check(values):
+    return build(Study, values, "params.yaml")
+
+
+def test_the_study_in_force_and_the_parked_ones_are_sound():
+    for file in [ROOT / "params.yaml", *ROOT.glob("studies/*/params.yaml")]:
+        check(params.read(file))
+
+
+def test_numbers_and_words_are_read_as_yaml_1_2(tmp_path):
+    (tmp_path / "p.yaml").write_text("a: 1e-3\nb: no\nc: 0x10\nd: 010\n")
+    assert params.read(tmp_path / "p.yaml") == {"a": 1e-3, "b": "no", "c": 16, "d": 10}
+
+
+def keys(values, path=()):
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield (*path, key)
+            yield from keys(value, (*path, key))
+    elif isinstance(values, list):
+        for index, value in enumerate(values):
+            yield from keys(value, (*path, index))
+
+
+@given(st.sampled_from(sorted(keys(PARAMS), key=str)))
+def test_any_one_misspelt_key_is_refused_by_name(path):
+    values = copy.deepcopy(PARAMS)
+    owner = values
+    for key in path[:-1]:
+        owner = owner[key]
+    owner[f"{path[-1]}x"] = owner.pop(path[-1])
+    with pytest.raises(ConfigError) as caught:
+        check(values)
+    message = str(caught.value)
+    assert "\n" not in message
+    # A misspelt `name` leaves the plug-in unnamed, which is what is said.
+    assert f"{path[-1]}x" in message or (path[-1] == "name" and "needs a 'name'" in message), message
+
+
+CASES = {
+    "seed: zero": ("seed", "zero", "seed: must be int, got 'zero'"),
+    "seed: true": ("seed", True, "seed: must be int, got True"),
+    "width": ("selection.window.width", 2.0, "selection.window: width must be in (0, 1], got 2.0"),
+    "type": ("matching.factor", 1.5, "matching.factor: must be int, got 1.5"),
+    "plug-in": ("matching.objective.name", "gradeint", "did you mean 'gradient'?"),
+    "literal": ("matching.objective.metric", "l3", "matching.objective.metric: must be one of mse, l1, cosine"),
+    "operation": ("benchmark.protocol.recipe.augmentation", ["colour"], "augmentation[0]: must be one of flip, color"),
+    "not a mapping": ("evaluator", 3, "evaluator: must be a mapping of options, got 3"),
+    "ipc": ("segment.s1.ipc", 0, "segment.s1: ipc must be >= 1, got 0"),
+    "coreset": ("coresets", ["randon"], "did you mean 'random'?"),
+    "arms": ("benchmark.arms", ["dasm"], "benchmark.arms must be"),
+    "chain": ("chain", [{"k": 1, "next": 2}], "chain must count k = 0, 1"),
+    "segments": ("segment", {"s0": {"ipc": 1, "iterations": 1}}, "segment must have s0, s1"),
+    "networks": ("benchmark.networks", [{"name": "mlp"}], "benchmark.networks: must be 2, got 1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_value_gets_its_path_the_rule_and_the_value(case):
+    path, value, expected = CASES[case]
+    values = copy.deepcopy(PARAMS)
+    *owners, last = path.split(".")
+    owner = values
+    for key in owners:
+        owner = owner[key]
+    owner[last] = value
+    with pytest.raises(ConfigError) as caught:
+        check(values)
+    assert expected in str(caught.value)
+
+
+def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path):
+    values = copy.deepcopy(PARAMS)
+    values["matching"]["objectiv"] = values["matching"].pop("objective")
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(values, file)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "check"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
+        "match_prefix); did you mean 'objective'?"
+    ]
+
+
+def test_commands_that_do_not_exist_are_refused(tmp_path):
+    for arguments in (["distil"], [], ["distill", "dasm"], ["plan", "0"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", None])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    if text is not None:
+        (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"p\.yaml"):
+        params.read(tmp_path / "p.yaml")

@@ -1,0 +1,215 @@
+"""A tiny complete study through real `dvc repro`: artefacts, caching, invalidation, and a run that is killed."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from dasm.data import Dataset
+from dasm.evaluators import Evaluators
+from dasm.matching import Matching
+from dasm.plugins import build
+from dasm.segments import SegmentPlan
+from dasm.selection import Selection
+from dasm.sequential import Sequential
+from dasm.tables import read_segments
+from pipeline import params
+from tests.graph import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "1",
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def call(root, *command, **more):
+    done = subprocess.run(command, cwd=root, env={**ENVIRONMENT, **more}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def tiny() -> dict:
+    """The default study with one control, one coreset, two segments and next to no work."""
+    study = params.read(ROOT / "params.yaml")
+    network = {"name": "convnet", "width": 4, "depth": 2}
+    study |= {"study": "tiny", "controls": ["idc"], "coresets": ["random"], "control": {"idc": {"joint": True}}}
+    study["chain"] = study["chain"][:2]
+    study["planned_ipc"] = 2
+    study["segment"] = {f"s{k}": {"ipc": 1, "iterations": 30} for k in range(2)}
+    study["evaluator"] |= {"networks": 2, "steps": 20, "teacher_steps": 10}
+    study["evaluator"]["trainer"]["network"] = study["matching"]["trainer"]["network"] = network
+    study["matching"]["objective"] |= {"real_batch": 8, "network_images": 64, "inner_iterations": 20}
+    study["benchmark"] |= {"arms": ["dasm", "idc", "random"], "networks": [network, {"name": "mlp", "width": 8}]}
+    study["benchmark"]["protocol"] |= {"seeds": 2, "steps": 20}
+    return study
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A copy of the project in which the tiny study has run."""
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("dasm", "pipeline"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(ROOT / file, root / file)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(tiny(), file)
+    call(root, "dvc", "init", "-q", "--no-scm")
+    call(root, "dvc", "repro", "-q")
+    return root
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_the_pipeline_makes_what_the_library_makes_in_one_loop(root):
+    study = params.read(root / "params.yaml")
+    real = build(Dataset, study["data"], "data").load(study["seed"]).train
+    method = Sequential(
+        matching=build(Matching, study["matching"], "matching"),
+        evaluators=build(Evaluators, study["evaluator"], "evaluator"),
+        selection=build(Selection, study["selection"], "selection"),
+        planned_ipc=study["planned_ipc"],
+    )
+    plans = [SegmentPlan(**study["segment"][f"s{k}"]) for k in range(2)]
+    for ours, theirs in zip(
+        method.distil(real, plans, study["seed"]), read_segments(root / "data/distilled/dasm/2"), strict=True
+    ):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.sources, theirs.sources)
+
+
+def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root):
+    """With first_window: all, DASM's first segment is joint IDC, here too."""
+    (dasm,) = read_segments(root / "data/distilled/dasm/1")
+    (idc,) = read_segments(root / "data/distilled/idc/1")
+    assert torch.equal(dasm.images, idc.images)
+    (joint,) = read_segments(root / "data/distilled/idc/2")
+    assert joint.ipc == 2
+    assert joint.iterations == 60
+
+
+def test_a_state_holds_the_files_of_the_state_before_it(root):
+    first, second = (digests(root / f"data/distilled/dasm/{n}") for n in (1, 2))
+    assert second["s0.parquet"] == first["s0.parquet"]
+    assert set(second) == {"s0.parquet", "s1.parquet", "state.json"}
+
+
+def test_results_have_a_row_for_every_network_and_seed(root):
+    table = pq.read_table(root / "data/results/dasm/2.parquet").to_pylist()
+    assert [(row["network"], row["seed"]) for row in table] == [("convnet", 0), ("convnet", 1), ("mlp", 0), ("mlp", 1)]
+    assert all(row["prefix_ipc"] == 2 and row["stored_images"] == 20 for row in table)
+    assert all(0 <= row["test"] <= 1 for row in table)
+
+
+def test_the_report_and_metrics_are_there(root):
+    assert (root / "reports/tiny/index.html").stat().st_size > 10_000
+    assert json.loads(call(root, "dvc", "metrics", "show", "--json"))
+
+
+def test_a_second_run_does_nothing(root):
+    assert "Data and pipelines are up to date" in call(root, "dvc", "repro")
+
+
+def stale(root: Path) -> set[str]:
+    return set(json.loads(call(root, "dvc", "status", "--json")))
+
+
+def edit(root: Path, change) -> None:
+    study = params.read(root / "params.yaml")
+    change(study)
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(study, file)
+
+
+def test_a_change_to_one_segment_leaves_the_earlier_ones_and_an_unrelated_plug_in_leaves_everything(root):
+    before = (root / "params.yaml").read_text()
+    (root / "dasm/windows/unrelated.py").write_text((root / "dasm/windows/all.py").read_text())
+    (root / "dasm/objectives/unrelated.py").write_text("")
+    assert stale(root) == set()
+    edit(root, lambda study: study["segment"]["s1"].update(iterations=31))
+    changed = stale(root)
+    assert {"distill@dasm-s1", "control@idc-s1"} <= changed
+    # The coreset reads sizes from the segments, the check and the report all parameters: seconds each.
+    assert changed - {"distill@dasm-s1", "control@idc-s1"} <= {"check", "report", "coreset@random"}
+    (root / "params.yaml").write_text(before)
+    (root / "dasm/windows/unrelated.py").unlink()
+    (root / "dasm/objectives/unrelated.py").unlink()
+    assert stale(root) == set()
+
+
+def test_a_killed_stage_goes_on_where_it_was_and_ends_with_the_same_bytes(root):
+    """SIGKILL in the middle of a segment, at least two checkpoints in."""
+    whole = digests(root / "data/distilled/dasm/2")
+    command = [sys.executable, "-m", "pipeline", "distill", "dasm", "1"]
+    environment = {**ENVIRONMENT, "DASM_CHECKPOINT_SECONDS": "0"}
+    shutil.rmtree(root / "data/distilled/dasm/2")
+    for _ in range(2):  # killed twice
+        known = {path: path.stat().st_mtime_ns for path in (root / ".checkpoints").glob("*.safetensors")}
+        with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                saved = list((root / ".checkpoints").glob("*.safetensors"))
+                if any(path.stat().st_mtime_ns != known.get(path) for path in saved):
+                    process.send_signal(signal.SIGKILL)
+                time.sleep(0.005)
+        assert process.returncode == -signal.SIGKILL, "it was still at work"
+    assert not (root / "data/distilled/dasm/2").exists(), "nothing half-written"
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    assert "goes on at iteration" in done.stderr
+    assert digests(root / "data/distilled/dasm/2") == whole
+    assert not list((root / ".checkpoints").glob("*.safetensors")), "the finished work's checkpoint is gone"
+
+
+def test_two_runs_give_the_same_bytes(root):
+    """Same seed, same machine: every Parquet file, and the networks."""
+    for command, folder in [
+        (["prepare"], "data/real"),
+        (["train", "dasm", "1"], "data/evaluators/dasm/1"),
+        (["score", "dasm", "1"], "data/difficulty/dasm"),
+        (["benchmark", "dasm", "1"], "data/results/dasm"),
+    ]:
+        before = digests(root / folder)
+        shutil.rmtree(root / folder / "1", ignore_errors=True)
+        call(root, sys.executable, "-m", "pipeline", *command)
+        assert digests(root / folder) == before, command
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda root: (root / "data/distilled/dasm/1/s0.parquet").write_bytes(b"PAR1"), "s0.parquet: must be a readable"),
+        (lambda root: edit(root, lambda s: s["segment"]["s1"].update(ipc=300)), "must have at least 300 images, got"),
+        (lambda root: (root / "data/real/meta.json").unlink(), "data/real: must be a prepared data set"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_one(root, tmp_path, damage, expected):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(".dvc"))
+    damage(copy)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "distill", "dasm", "1"],
+        cwd=copy,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert expected in done.stderr

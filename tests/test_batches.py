@@ -1,0 +1,141 @@
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.errors import ConfigError
+from tests.handmade import numbered_set, numbers
+
+LABELS = [0, 1] * 12
+
+
+def real(weights, labels=LABELS, stream=0):
+    return RealBatches(data=numbered_set(labels), weights=torch.tensor(weights), stream=stream)
+
+
+def drawn(batches, label, size, iteration):
+    return numbers(batches.draw(label, size, iteration))
+
+
+@given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 50))
+def test_a_hard_window_is_run_through_without_replacement_epoch_after_epoch(window, size, stream):
+    members = list(range(0, 2 * window, 2))
+    batches = real([1.0 if i < 2 * window else 0.0 for i in range(24)], stream=stream)
+    taken = min(size, window)
+    per_epoch = window // taken
+    for epoch in range(3):
+        seen = [drawn(batches, 0, size, epoch * per_epoch + i) for i in range(per_epoch)]
+        assert [len(batch) for batch in seen] == [taken] * per_epoch
+        flat = sum(seen, [])  # noqa: RUF017
+        assert len(set(flat)) == len(flat) and set(flat) <= set(members)
+
+
+def test_the_last_partial_batch_is_dropped_and_every_epoch_is_shuffled_anew():
+    batches = real([1.0] * 24)
+    # 12 images of class 1 in batches of 5: two per epoch, two images left out, others every time.
+    epochs = [drawn(batches, 1, 5, 2 * e) + drawn(batches, 1, 5, 2 * e + 1) for e in range(30)]
+    assert all(len(set(epoch)) == 10 for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 30
+    assert {i for epoch in epochs for i in epoch} == set(range(1, 24, 2))
+
+
+def test_real_batches_are_normalised_images_of_their_class():
+    data = numbered_set(LABELS)
+    data = type(data)(
+        images=data.images,
+        labels=data.labels,
+        class_names=data.class_names,
+        mean=torch.tensor([0.5]),
+        std=torch.tensor([0.25]),
+    )
+    batches = RealBatches(data=data, weights=torch.ones(24), stream=0)
+    assert set(numbers(batches.draw(1, 12, 0) * 0.25 + 0.5)) == set(range(1, 24, 2))
+
+
+@given(st.integers(0, 200), st.integers(0, 50))
+def test_a_soft_window_draws_without_replacement_inside_a_batch_and_never_a_weight_of_0(iteration, stream):
+    weights = [0.0, 1.0, 0.5, 2.0, 0.0, 1.0] * 4
+    batch = drawn(real(weights, stream=stream), 0, 3, iteration)
+    assert len(set(batch)) == 3
+    assert all(weights[i] > 0 and LABELS[i] == 0 for i in batch)
+
+
+def test_a_soft_window_draws_in_proportion_to_the_weights():
+    batches = real([1.0, 1.0, 3.0, 1.0, 0.0, 1.0], labels=[0, 1] * 3)
+    counts = Counter(drawn(batches, 0, 1, iteration)[0] for iteration in range(1200))
+    assert set(counts) == {0, 2}
+    assert counts[2] / 1200 == pytest.approx(0.75, abs=0.05)
+
+
+def test_equal_weights_of_any_size_are_a_hard_window():
+    hard, scaled = real([1.0, 0.0] * 12, labels=[0] * 12 + [1] * 12), real([0.3, 0.0] * 12, labels=[0] * 12 + [1] * 12)
+    assert [drawn(hard, 1, 2, i) for i in range(6)] == [drawn(scaled, 1, 2, i) for i in range(6)]
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 24, [1.0, 1.0, 2.0, 2.0] * 6])
+def test_a_draw_depends_on_stream_class_and_iteration_alone(weights):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    forward = [drawn(real(weights), 0, 4, i) for i in range(6)]
+    assert torch.equal(torch.get_rng_state(), state)
+    batches = real(weights)
+    assert [drawn(batches, 0, 4, i) for i in reversed(range(6))] == forward[::-1]
+    assert [drawn(real(weights, stream=1), 0, 4, i) for i in range(6)] != forward
+    assert [[n - 1 for n in drawn(batches, 1, 4, i)] for i in range(6)] != forward
+
+
+def test_a_window_that_leaves_a_class_empty_is_refused():
+    with pytest.raises(ConfigError, match=r"^window: must keep images of every class, got none of class 1$"):
+        real([1.0, 0.0] * 12)
+
+
+def synthetic(per_class, factor, stream=0):
+    pixels = [
+        (torch.arange(per_class * 1.0) + 50 * c)[:, None, None, None].expand(-1, 1, 4, 4).div(255).clone().requires_grad_()
+        for c in range(2)
+    ]
+    return SyntheticBatches(
+        pixels=pixels, factor=factor, mean=torch.zeros(1), std=torch.ones(1), stream=stream
+    )
+
+
+def test_all_synthetic_images_are_drawn_in_order_when_they_are_few():
+    assert numbers(synthetic(3, 1).draw(1, 3, 0)) == [50, 51, 52]
+    assert numbers(synthetic(2, 2).draw(0, 8, 5)) == [0, 1] * 4
+
+
+@given(st.integers(1, 11), st.integers(0, 50))
+def test_the_limit_is_drawn_without_replacement(limit, iteration):
+    batch = numbers(synthetic(3, 2).draw(0, limit, iteration))
+    assert len(batch) == limit
+    # Three stored images of one level each, four tiles of each.
+    assert max(Counter(batch).values()) <= 4 and set(batch) <= {0, 1, 2}
+
+
+def test_every_synthetic_image_is_drawn_equally_often():
+    counts = Counter(n for i in range(600) for n in numbers(synthetic(6, 1).draw(0, 2, i)))
+    assert [counts[n] / 1200 for n in range(6)] == pytest.approx([1 / 6] * 6, abs=0.04)
+
+
+def test_synthetic_draws_depend_on_stream_class_and_iteration_alone():
+    forward = [numbers(synthetic(20, 1).draw(0, 5, i)) for i in range(4)]
+    batches = synthetic(20, 1)
+    assert [numbers(batches.draw(0, 5, i)) for i in reversed(range(4))] == forward[::-1]
+    assert len(set(map(tuple, forward))) == 4
+    assert [numbers(synthetic(20, 1, stream=1).draw(0, 5, i)) for i in range(4)] != forward
+    assert [[n - 50 for n in numbers(batches.draw(1, 5, i))] for i in range(4)] != forward
+
+
+def test_synthetic_images_are_normalised_and_carry_the_gradient_to_their_own_class():
+    batches = synthetic(2, 2)
+    shifted = SyntheticBatches(
+        pixels=batches.pixels, factor=2, mean=torch.tensor([0.5]), std=torch.tensor([0.25]), stream=0
+    )
+    images = shifted.draw(1, 100, 0)
+    assert numbers((images * 0.25 + 0.5).detach()) == [50, 51] * 4
+    images.sum().backward()
+    assert batches.pixels[0].grad is None
+    torch.testing.assert_close(batches.pixels[1].grad, torch.full((2, 1, 4, 4), 16.0))

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dasm.difficulty import rank_fraction
+from dasm.errors import ConfigError
+from dasm.initial import choose_sources
+from tests.handmade import numbered_set
+
+LABELS = [0, 1] * 20
+NOBODY = torch.zeros(0, dtype=torch.long)
+EVERYONE = torch.ones(40)
+
+
+def chosen(weights=EVERYONE, rank=None, count=4, used=NOBODY, stream=0, labels=LABELS):
+    return choose_sources(numbered_set(labels), weights, rank, count, used, stream)
+
+
+@given(st.integers(1, 20), st.integers(0, 99))
+def test_every_class_gets_images_of_its_own_and_none_twice(count, stream):
+    rows = chosen(count=count, stream=stream).tolist()
+    for label, row in enumerate(rows):
+        assert len(set(row)) == count and all(LABELS[i] == label for i in row)
+
+
+def test_without_a_window_every_prefix_of_a_choice_is_the_smaller_choice():
+    assert torch.equal(chosen(count=9)[:, :4], chosen(count=4))
+
+
+def test_without_a_window_segments_go_on_where_the_last_one_stopped():
+    first = chosen(count=4)
+    second = chosen(count=5, used=first.flatten())
+    assert torch.equal(torch.cat([first, second], dim=1), chosen(count=9))
+
+
+def test_the_order_of_a_class_is_random():
+    rows = chosen(count=20)
+    assert rows[0].tolist() != sorted(rows[0].tolist())
+    assert [i + 1 for i in rows[0].tolist()] != rows[1].tolist()
+    assert not torch.equal(rows, chosen(count=20, stream=1))
+
+
+def windowed(keep, count, used=NOBODY):
+    score = torch.randperm(40, generator=torch.Generator().manual_seed(1)).float()
+    rank = rank_fraction(score, torch.tensor(LABELS))
+    weights = ((rank >= keep[0] - 1e-9) & (rank < keep[1] - 1e-9)).float()
+    rows = chosen(weights, rank, count, used)
+    return [[round(rank[i].item() * 20) for i in row] for row in rows.tolist()], rows
+
+
+def test_under_a_window_sources_are_spread_evenly_over_its_ranks():
+    # Ten images of each class, ranks 5 to 14: the middles of two halves, of five fifths.
+    assert windowed((0.25, 0.75), 2)[0] == [[7, 12]] * 2
+    assert windowed((0.25, 0.75), 5)[0] == [[6, 8, 10, 12, 14]] * 2
+    assert windowed((0.25, 0.75), 10)[0] == [list(range(5, 15))] * 2
+
+
+def test_under_a_window_used_images_are_passed_over_while_enough_remain():
+    _, first = windowed((0.25, 0.75), 4)
+    ranks, second = windowed((0.25, 0.75), 4, used=first.flatten())
+    assert not set(first.flatten().tolist()) & set(second.flatten().tolist())
+    assert all(5 <= rank < 15 for row in ranks for rank in row)
+
+
+def test_used_images_come_again_when_too_few_others_remain():
+    first = chosen(count=15)
+    assert torch.equal(chosen(count=15, used=first.flatten()), first)
+
+
+def test_a_class_with_too_few_images_is_refused_with_its_name_and_the_numbers():
+    with pytest.raises(ConfigError) as caught:
+        chosen(labels=[0, 0, 0, 1, 1], weights=torch.ones(5), count=3)
+    message = str(caught.value)
+    assert message.startswith("class 1 (class 1): must have at least 3 images, got 2 (") and "\n" not in message
+
+
+def test_a_window_with_too_few_images_is_refused_with_the_class_and_the_numbers():
+    with pytest.raises(ConfigError, match=r"^window: must keep at least 11 images of class 0 \(class 0\), got 10 \("):
+        windowed((0.25, 0.75), 11)

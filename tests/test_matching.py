@@ -1,0 +1,165 @@
+"""The pixel optimiser, and a run that is interrupted."""
+
+import pytest
+import torch
+
+from dasm.checkpoint import Checkpoint
+from dasm.errors import ConfigError
+from dasm.formation import decode
+from dasm.matching import Matching, PixelSGD
+from dasm.objectives.gradient import Gradient
+
+
+@pytest.fixture
+def matching(trainer) -> Matching:
+    objective = Gradient(metric="mse", real_batch=8, inner_iterations=3, network_images=16)
+    return Matching(objective=objective, trainer=trainer, factor=2, learning_rate=0.5)
+
+
+def sequential_sgd(pixels, gradient_of, rate, momentum, iterations):
+    """What IDC does: one torch optimiser over the whole tensor, stepped once per class, zero gradient elsewhere."""
+    whole = torch.stack(pixels).requires_grad_()
+    optimiser = torch.optim.SGD([whole], lr=rate, momentum=momentum)
+    for iteration in range(iterations):
+        for c in range(len(pixels)):
+            whole.grad = torch.zeros_like(whole)
+            whole.grad[c] = gradient_of(whole[c].detach(), iteration, c)
+            optimiser.step()
+    return whole.detach()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_cross_class_momentum_in_closed_form_equals_one_sgd_stepped_class_by_class(momentum):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.rand(2, 1, 4, 4, generator=generator, dtype=torch.float64) for _ in range(5)]
+    targets = torch.rand(100, 5, 2, 1, 4, 4, generator=generator, dtype=torch.float64)
+
+    def gradient_of(x, iteration, c):
+        return torch.sin(3 * x) - targets[iteration, c]  # depends on where the class has coasted to
+
+    expected = sequential_sgd(start, gradient_of, rate=0.1, momentum=momentum, iterations=100)
+    pixels = [x.clone().requires_grad_() for x in start]
+    optimiser = PixelSGD(pixels, rate=0.1, momentum=momentum, turns=5)
+    for iteration in range(100):
+        optimiser.before()
+        for c, x in enumerate(pixels):
+            optimiser.accumulate((x * gradient_of(x.detach(), iteration, c)).sum())
+        optimiser.step()
+    torch.testing.assert_close(torch.stack([x.detach() for x in pixels]), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_one_turn_is_plain_sgd():
+    start = torch.rand(2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
+    optimiser = PixelSGD([ours], rate=0.1, momentum=0.5, turns=1)
+    reference = torch.optim.SGD([theirs], lr=0.1, momentum=0.5)
+    for _ in range(20):
+        optimiser.before()
+        optimiser.accumulate((ours**3).sum())
+        optimiser.step()
+        reference.zero_grad()
+        (theirs**3).sum().backward()
+        reference.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_the_rate_follows_planned_images_and_area(matching):
+    assert matching.rate(10, 32) == pytest.approx(0.5)
+    assert matching.rate(50, 16) == pytest.approx(0.5 * 5 / 4)
+
+
+def run(matching, blobs, iterations, **more):
+    initial = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return matching.optimise(
+        initial, blobs, torch.ones(len(blobs)), iterations=iterations, planned_ipc=10, stream=4, **more
+    )
+
+
+def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
+    pixels, history = run(matching, blobs, 40)
+    still, _ = run(matching, blobs, 0)
+    assert not torch.equal(pixels, still)
+    assert 0 <= pixels.min() <= pixels.max() <= 1
+    assert history[-10:].mean() < history[:10].mean()
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path):
+    """Stopped at every possible iteration, on and between network draws."""
+    whole, history = run(matching, blobs, 7)
+    for stop in range(1, 7):
+        path = tmp_path / f"{stop}.safetensors"
+
+        def stopping(work, stop=stop):
+            for item in work:
+                if item == stop:
+                    raise KeyboardInterrupt
+                yield item
+
+        with pytest.raises(KeyboardInterrupt):
+            run(matching, blobs, 7, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
+        done = []
+        resumed, again = run(
+            matching,
+            blobs,
+            7,
+            checkpoint=Checkpoint(path, every_seconds=0.0),
+            track=lambda work, done=done: (done.append(work), work)[1],
+        )
+        assert done == [range(stop, 7)], "it goes on where it was"
+        assert torch.equal(resumed, whole)
+        assert torch.equal(again, history)
+
+
+def test_the_result_depends_on_the_stream_and_not_on_the_global_one(matching, blobs):
+    first, _ = run(matching, blobs, 3)
+    torch.manual_seed(123)
+    second, _ = run(matching, blobs, 3)
+    assert torch.equal(first, second)
+
+
+def test_a_distance_that_is_not_finite_stops_the_run_and_names_the_iteration(trainer, blobs):
+    objective = Gradient(metric="mse", real_batch=8, network_images=0)
+    matching = Matching(objective=objective, trainer=trainer, factor=1, learning_rate=0.5)
+    initial = torch.rand(3, 2, 1, 8, 8)
+    initial[1, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="iteration 0: the distance is nan"):
+        matching.optimise(initial, blobs, torch.ones(len(blobs)), iterations=2, planned_ipc=10, stream=0)
+
+
+def test_only_windowed_images_are_matched(matching, blobs, monkeypatch):
+    """Images outside the window may change without a trace (those that train the network are all of R)."""
+    weights = torch.zeros(len(blobs))
+    for c in range(3):
+        weights[blobs.members(c)[:8]] = 1
+    matching = Matching(
+        objective=Gradient(real_batch=8, network_images=0), trainer=matching.trainer, factor=1, learning_rate=0.5
+    )
+    other = blobs.images.clone()
+    other[weights == 0] = 255 - other[weights == 0]
+    initial = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    results = []
+    for images in (blobs.images, other):
+        changed = type(blobs)(
+            images=images, labels=blobs.labels, class_names=blobs.class_names, mean=blobs.mean, std=blobs.std
+        )
+        pixels, _ = matching.optimise(initial, changed, weights, iterations=4, planned_ipc=10, stream=0)
+        results.append(pixels)
+    assert torch.equal(*results)
+
+
+def test_tiles_not_drawn_do_not_move():
+    """Indices are drawn before decoding: what was not drawn has no gradient."""
+    stored = torch.rand(2, 1, 8, 8, requires_grad=True)
+    decode(stored, 2, torch.tensor([0])).sum().backward()
+    assert stored.grad is not None
+    assert stored.grad[0, 0, :4, :4].abs().min() > 0
+    assert stored.grad[1].abs().max() == 0
+    assert stored.grad[0, 0, 4:].abs().max() == 0
+
+
+@pytest.mark.parametrize(("option", "value"), [("factor", 0), ("learning_rate", 0.0), ("momentum", 1.0)])
+def test_values_out_of_range_are_refused(trainer, option, value):
+    with pytest.raises(ConfigError, match=option):
+        Matching(objective=Gradient(), trainer=trainer, **{option: value})

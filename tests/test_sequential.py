@@ -1,0 +1,179 @@
+"""The method: reduction to joint distillation, what the evaluators see, resume, from easy to hard."""
+
+import pytest
+import torch
+
+from dasm import rng
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.evaluators import Evaluators
+from dasm.formation import mosaic
+from dasm.initial import choose_sources
+from dasm.matching import Matching, PixelSGD
+from dasm.objectives.gradient import Gradient
+from dasm.scores.loss import Loss
+from dasm.segments import SegmentPlan, decoded, freeze
+from dasm.selection import Selection
+from dasm.sequential import Sequential
+from dasm.train import Trainer
+from dasm.windows.budget import Budget
+from tests.conftest import make_blobs
+
+PLANS = [SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4)]
+
+
+@pytest.fixture
+def method(trainer) -> Sequential:
+    return Sequential(
+        matching=Matching(
+            objective=Gradient(metric="mse", real_batch=8, inner_iterations=2, network_images=16),
+            trainer=trainer,
+            factor=2,
+            learning_rate=0.5,
+        ),
+        evaluators=Evaluators(trainer=trainer, networks=2, steps=8, teacher_steps=4),
+        selection=Selection(score=Loss(), window=Budget(width=0.5)),
+        planned_ipc=3,
+    )
+
+
+def equal(first, second) -> bool:
+    return all(
+        torch.equal(a.images, b.images) and torch.equal(a.sources, b.sources) and a.lower == b.lower
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def plain_idc(method, real, ipc, iterations, seed):
+    """Joint IDC written out as one loop, without segments, windows, scores or checkpoints."""
+    matching, objective = method.matching, method.matching.objective
+    everyone, nobody = torch.ones(len(real)), torch.zeros(0, dtype=torch.long)
+    sources = choose_sources(real, everyone, None, ipc * matching.factor**2, nobody, rng.derive(seed, "initial"))
+    pixels = [mosaic(real.pixels(row), matching.factor).requires_grad_() for row in sources]
+    stream = rng.derive(seed, "segment", 0)
+    state = objective.prepare(real, matching.trainer, rng.derive(stream, "objective"))
+    batches = RealBatches(data=real, weights=everyone, stream=rng.derive(stream, "real"))
+    synthetic = SyntheticBatches(
+        pixels=pixels,
+        factor=matching.factor,
+        mean=real.mean,
+        std=real.std,
+        stream=rng.derive(stream, "synthetic"),
+    )
+    optimiser = PixelSGD(pixels, matching.rate(method.planned_ipc, 8), matching.momentum, turns=len(pixels))
+    for iteration in range(iterations):
+        if iteration % objective.inner_iterations == 0:
+            optimiser.clamp()
+        optimiser.before()
+        for value in objective.distances(
+            state, batches, synthetic, iteration, rng.derive(stream, "iteration", iteration)
+        ):
+            optimiser.accumulate(value)
+        optimiser.step()
+    optimiser.clamp()
+    return freeze(torch.cat([x.detach() for x in pixels]))
+
+
+def test_one_segment_with_a_full_window_is_joint_idc_bit_for_bit(method, blobs):
+    (segment,) = method.distil(blobs, [SegmentPlan(ipc=2, iterations=5)], seed=0)
+    assert torch.equal(segment.images, plain_idc(method, blobs, 2, 5, seed=0))
+
+
+def test_a_window_of_width_one_is_no_window_in_matching(method, blobs):
+    """With first_window: window and width 1 every real image is matched; only the initial images are chosen by rank."""
+    selection = Selection(score=Loss(), window=Budget(width=1.0), first_window="window")
+    wide = Sequential(
+        matching=method.matching, evaluators=method.evaluators, selection=selection, planned_ipc=method.planned_ipc
+    )
+    (segment,) = wide.distil(blobs, [SegmentPlan(ipc=2, iterations=5)], seed=0)
+    assert torch.equal(segment.images, plain_idc(method, blobs, 2, 5, seed=0))
+
+
+def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs, monkeypatch):
+    seen = []
+    train = Trainer.train
+
+    def spy(self, data, steps, stream, snapshots=1):
+        seen.append((len(data), steps, stream, data.images[: len(data) // 2].float().sum().item()))
+        return train(self, data, steps, stream, snapshots)
+
+    monkeypatch.setattr(Trainer, "train", spy)
+    segments = list(method.distil(blobs, PLANS, seed=0))
+    decoded_per_segment = 3 * 1 * 2**2
+    n, m = len(blobs), decoded_per_segment
+    assert [size for size, *_ in seen] == [n, n, m, m, 2 * m, 2 * m]
+    assert [steps for _, steps, *_ in seen] == [4, 4, 8, 8, 8, 8]
+    assert len({stream for _, _, stream, _ in seen}) == 6, "no two networks share a stream"
+    assert len(decoded(segments[:2], blobs)) == 2 * m
+
+
+def test_training_streams_differ_over_roots_states_and_networks(method, blobs, monkeypatch):
+    streams = []
+    monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, snapshots: streams.append(stream) or [])
+    for root in range(-2, 6):
+        for state in range(4):
+            method.evaluators.train(blobs, state, root)
+    assert len(set(streams)) == len(streams) == 8 * 4 * 2
+
+
+def test_a_run_that_goes_on_from_any_segment_equals_an_uninterrupted_one(method, blobs):
+    whole = list(method.distil(blobs, PLANS, seed=0))
+    for done in range(1, 3):
+        rest = list(method.distil(blobs, PLANS, seed=0, prefix=whole[:done]))
+        assert equal(whole[done:], rest)
+
+
+def test_a_longer_plan_keeps_the_segments_there_are(method, blobs):
+    assert equal(list(method.distil(blobs, PLANS[:2], seed=0)), list(method.distil(blobs, PLANS, seed=0))[:2])
+
+
+def test_seeds_are_streams_zero_included(method, blobs):
+    first = [list(method.distil(blobs, PLANS[:1], seed=seed))[0].images for seed in (0, 1, -1)]
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+    assert torch.equal(first[0], list(method.distil(blobs, PLANS[:1], seed=0))[0].images)
+
+
+def test_windows_move_from_easy_to_hard(method, blobs, monkeypatch):
+    kept = []
+    choose = Selection.choose
+
+    def spy(self, *args, **kwargs):
+        difficulty, weights = choose(self, *args, **kwargs)
+        kept.append((float(difficulty.score[weights > 0].mean() - difficulty.score.mean()), int((weights > 0).sum())))
+        return difficulty, weights
+
+    monkeypatch.setattr(Selection, "choose", spy)
+    segments = list(method.distil(blobs, PLANS, seed=0))
+    assert [count for _, count in kept] == [48, 24, 24], "everyone first (A2), then half of each class"
+    assert kept[1][0] < kept[2][0], "inside the window it gets harder relative to the whole"
+    assert [s.lower for s in segments] == pytest.approx([0, 0.1875, 0.375]), "1/6 and 1/3, up to the next of 16 ranks"
+    assert [s.upper for s in segments] == pytest.approx([1, 0.6875, 0.875])
+
+
+def test_segments_start_from_images_of_their_window_and_never_twice_from_one(method, monkeypatch):
+    tables, blobs = [], make_blobs(32, seed=0)
+    choose = Selection.choose
+    monkeypatch.setattr(Selection, "choose", lambda *a, **k: (tables.append(choose(*a, **k)), tables[-1])[1])
+    segments = list(method.distil(blobs, PLANS, seed=0))
+    for segment, (_, weights) in zip(segments, tables, strict=True):
+        assert (weights[segment.sources] > 0).all()
+        assert (blobs.labels[segment.sources] == segment.labels[:, None]).all()
+    everything = torch.cat([segment.sources.flatten() for segment in segments])
+    assert len(everything.unique()) == len(everything)
+
+
+def test_without_windows_the_segments_start_from_the_images_of_one_joint_set(method, blobs):
+    plain = Sequential(matching=method.matching, evaluators=method.evaluators, selection=None, planned_ipc=3)
+    segments = list(plain.distil(blobs, PLANS, seed=0))
+    (joint,) = plain.distil(blobs, [SegmentPlan(ipc=3, iterations=0)], seed=0)
+    for label in range(3):
+        parts = torch.cat([s.sources[s.labels == label].flatten() for s in segments])
+        assert set(parts.tolist()) == set(joint.sources[joint.labels == label].flatten().tolist())
+
+
+def test_a_frozen_segment_is_what_is_scored_and_decoded(method, blobs):
+    (segment,) = method.distil(blobs, PLANS[:1], seed=0)
+    assert segment.images.dtype == torch.uint8
+    again = decoded([segment], blobs)
+    assert len(again) == 12
+    assert torch.equal(again.labels, segment.labels.repeat(4))

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from dasm.errors import ConfigError, require
+from dasm.types import LabelledImages, Segment, normalise
+from tests.handmade import numbered_set, numbers
+
+
+def make(labels, names=("a", "b"), images=None):
+    count = len(labels)
+    return LabelledImages(
+        images=torch.zeros(count, 3, 4, 5, dtype=torch.uint8) if images is None else images,
+        labels=torch.tensor(labels, dtype=torch.long),
+        class_names=names,
+        mean=torch.tensor([0.5, 0.25, 0.0]),
+        std=torch.tensor([0.5, 0.25, 1.0]),
+    )
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [-1, 0]])
+def test_labels_that_name_no_class_are_refused(labels):
+    with pytest.raises(ConfigError, match=r"^labels must be in \[0, 2\), got \[.*\]$"):
+        make(labels)
+
+
+def test_a_set_may_be_empty_or_lack_a_class():
+    assert len(make([])) == 0
+    assert make([1, 1]).num_classes == 2
+
+
+def test_a_set_knows_its_sizes():
+    data = make([0, 1, 1])
+    assert (len(data), data.image_shape) == (3, (3, 4, 5))
+
+
+def test_pixels_of_8_bit_images_lie_in_0_to_1():
+    data = make([0, 1], images=torch.tensor([0, 51, 255], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 4, 5))
+    assert data.pixels()[1, :, 0, 0].tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_floating_point_pixels_stay_as_they_are():
+    images = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(make([0, 1], images=images).pixels(), images)
+
+
+def test_inputs_are_normalised_channel_by_channel():
+    images = torch.tensor([1.0, 0.5, 0.5])[None, :, None, None].expand(2, 3, 4, 5)
+    data = make([0, 1], images=images)
+    assert data.inputs()[0, :, 2, 3].tolist() == [1, 1, 0.5]
+    assert torch.equal(data.inputs(torch.tensor([1])), normalise(images, data.mean, data.std)[1:])
+
+
+def test_members_and_subsets_keep_their_order():
+    data = numbered_set([1, 0, 1, 2, 1])
+    assert data.members(1).tolist() == [0, 2, 4]
+    part = data.subset(torch.tensor([3, 0, 0]))
+    assert numbers(part.inputs()) == [3, 0, 0]
+    assert part.labels.tolist() == [2, 1, 1]
+    assert part.class_names == data.class_names
+    assert numbers(data.inputs(torch.tensor([4, 1]))) == [4, 1]
+
+
+def test_a_segment_counts_its_images_per_class():
+    segment = Segment(
+        images=torch.zeros(6, 1, 2, 2, dtype=torch.uint8),
+        labels=torch.tensor([0, 0, 0, 1, 1, 1]),
+        index=0,
+        factor=1,
+        sources=torch.zeros(6, 1, dtype=torch.long),
+        lower=0.0,
+        upper=1.0,
+        iterations=0,
+    )
+    assert segment.ipc == 3
+
+
+def test_a_requirement_that_fails_says_rule_value_and_hint():
+    require(True, "never said", 1)
+    with pytest.raises(ConfigError, match=r"^x must be > 0, got -1 \(count\)$"):
+        require(False, "x must be > 0", -1, "count")
