@@ -93,13 +93,10 @@ def test_a_window_that_leaves_a_class_empty_is_refused():
 
 
 def synthetic(per_class, factor, stream=0):
-    pixels = [
-        (torch.arange(per_class * 1.0) + 50 * c)[:, None, None, None].expand(-1, 1, 4, 4).div(255).clone().requires_grad_()
-        for c in range(2)
-    ]
-    return SyntheticBatches(
-        pixels=pixels, factor=factor, mean=torch.zeros(1), std=torch.ones(1), stream=stream
-    )
+    """Image i of class c has level 50 c + i."""
+    levels = [(torch.arange(per_class * 1.0) + 50 * c) / 255 for c in range(2)]
+    pixels = [level[:, None, None, None].expand(-1, 1, 4, 4).clone().requires_grad_() for level in levels]
+    return SyntheticBatches(pixels=pixels, factor=factor, mean=torch.zeros(1), std=torch.ones(1), stream=stream)
 
 
 def test_all_synthetic_images_are_drawn_in_order_when_they_are_few():
@@ -139,3 +136,27 @@ def test_synthetic_images_are_normalised_and_carry_the_gradient_to_their_own_cla
     images.sum().backward()
     assert batches.pixels[0].grad is None
     torch.testing.assert_close(batches.pixels[1].grad, torch.full((2, 1, 4, 4), 16.0))
+
+
+def test_frozen_images_are_drawn_beside_the_new_ones_and_get_no_gradient():
+    new, old = synthetic(2, 2), synthetic(1, 2)
+    frozen = [(pixels.detach() + 7 / 255) for pixels in old.pixels]
+    both = SyntheticBatches(
+        pixels=new.pixels, frozen=frozen, factor=2, mean=torch.zeros(1), std=torch.ones(1), stream=0
+    )
+    images = both.draw(1, 100, 0)
+    assert sorted(numbers(images.detach())) == [50] * 4 + [51] * 4 + [57] * 4
+    images.sum().backward()
+    torch.testing.assert_close(new.pixels[1].grad, torch.full((2, 1, 4, 4), 4.0))
+    assert len(both.draw(1, 5, 0)) == 5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("window", [[1.0] * 24, [1.0, 1.0, 0.0, 0.0] * 6, [1.0, 1.0, 2.0, 2.0] * 6])
+def test_a_set_on_the_gpu_is_drawn_in_the_same_batches(device, window):
+    weights, data = torch.tensor(window), numbered_set(LABELS)
+    on_gpu = RealBatches(data=data.to("cuda"), weights=weights.to(device), stream=0)
+    for iteration in range(3):
+        assert numbers(on_gpu.draw(1, 4, iteration).cpu()) == drawn(real(window), 1, 4, iteration)

@@ -78,3 +78,14 @@ def test_a_class_with_too_few_images_is_refused_with_its_name_and_the_numbers():
 def test_a_window_with_too_few_images_is_refused_with_the_class_and_the_numbers():
     with pytest.raises(ConfigError, match=r"^window: must keep at least 11 images of class 0 \(class 0\), got 10 \("):
         windowed((0.25, 0.75), 11)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_set_on_the_gpu_starts_from_the_same_images(device):
+    rank = rank_fraction(torch.arange(40.0), torch.tensor(LABELS))
+    weights = (rank < 0.5).float()
+    expected = choose_sources(numbered_set(LABELS), weights, rank, 3, NOBODY, 0)
+    found = choose_sources(numbered_set(LABELS).to("cuda"), weights.to(device), rank, 3, NOBODY, 0)
+    assert torch.equal(found.cpu(), expected)

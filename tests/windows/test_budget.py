@@ -50,10 +50,9 @@ def test_the_window_lies_where_the_formula_says(options, prefix, expected):
 
 @given(class_sizes, hundredths, st.integers(0, 100), st.integers(0, 10), st.integers(0, 99))
 def test_exactly_the_ranks_from_a_up_to_a_plus_width_are_kept(sizes, width, skip, prefix, seed):
-    skip = min(skip, 100 - width)
-    window = Budget(width=width / 100, skip_hardest=skip / 100 if skip + width < 100 else 0.0)
+    skip = max(0, min(skip, 99 - width))
+    window = Budget(width=width / 100, skip_hardest=skip / 100)
     difficulty = some_difficulty([*sizes, 7], seed)
-    skip = skip if skip + width < 100 else 0
     lower = Fraction(100 - width - skip, 100) * Fraction(prefix, 10)
     upper = lower + Fraction(width, 100)
     found = kept(window, difficulty, prefix)

@@ -1,0 +1,105 @@
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from dasm.errors import ConfigError
+from dasm.evaluate import Protocol, accuracy, evaluate
+from dasm.networks import Classifier, Network
+from dasm.networks.mlp import MLP
+from dasm.train import Recipe
+from tests.conftest import make_blobs
+from tests.handmade import answering, one_hot_set
+
+RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=(), cutmix=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Network):
+    """A network that remembers the weights it was built with."""
+
+    built: list[dict] = field(default_factory=list)
+
+    def build(self, image_shape, num_classes, stream) -> Classifier:
+        network = MLP(width=4, depth=1).build(image_shape, num_classes, stream)
+        self.built.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        return network
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 0.1, 0.2], [5.0, 0.0, 0.0]])
+    assert accuracy(answering(logits), one_hot_set([0, 1, 2, 0])) == 1
+    assert accuracy(answering(logits), one_hot_set([0, 1, 2, 1])) == 0.75
+    assert accuracy(answering(logits), one_hot_set([1, 0, 0, 2], classes=3)) == 0
+
+
+def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task):
+    protocol = Protocol(recipe=RECIPE, steps=60, seeds=3)
+    found = evaluate(protocol, MLP(width=16), task.train, task, root=0)
+    assert [result.seed for result in found] == [0, 1, 2]
+    assert all(result.test > 0.9 and result.validation > 0.9 for result in found)
+
+
+def test_validation_and_test_are_not_mixed_up(task):
+    wrong = task.test.labels.roll(8)
+    swapped = type(task)(
+        train=task.train,
+        validation=task.validation,
+        test=type(task.test)(
+            images=task.test.images,
+            labels=wrong,
+            class_names=task.test.class_names,
+            mean=task.test.mean,
+            std=task.test.std,
+        ),
+    )
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=60, seeds=1), MLP(width=16), task.train, swapped, root=0)
+    assert found.validation > 0.9 and found.test < 0.1
+
+
+def started(training, task, root=0):
+    network = Watched()
+    evaluate(Protocol(recipe=RECIPE, steps=1, seeds=2), network, training, task, root)
+    # The first network built for a seed is the one that is trained.
+    return network.built[0], network.built[len(network.built) // 2]
+
+
+def test_two_sets_are_judged_by_networks_that_start_from_the_same_weights(task):
+    few = task.train.subset(torch.tensor([0, 20, 40]))
+    for first, second in zip(started(task.train, task), started(few, task), strict=True):
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_seeds_and_roots_start_from_weights_of_their_own(task):
+    starts = [*started(task.train, task, 0), *started(task.train, task, 1)]
+    weights = [tuple(start["head.weight"].flatten().tolist()) for start in starts]
+    assert len(set(weights)) == 4
+
+
+def test_the_same_root_gives_the_same_accuracies(task):
+    protocol = Protocol(recipe=RECIPE, steps=3, seeds=2)
+    first, again = (evaluate(protocol, MLP(width=4), task.train, task, root=-5) for _ in range(2))
+    assert first == again
+
+
+def test_a_training_set_that_misses_a_class_is_refused(task):
+    two = task.train.subset(torch.arange(32))
+    with pytest.raises(ConfigError, match=r"^benchmark: the training set must hold every class, got none of \[2\]$"):
+        evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), two, task, root=0)
+
+
+@pytest.mark.parametrize("option", ["steps", "seeds"])
+def test_a_protocol_that_trains_nothing_is_refused(option):
+    with pytest.raises(ConfigError, match=rf"^{option} must be >= 1, got 0$"):
+        Protocol(**{"recipe": RECIPE, "steps": 1, "seeds": 1} | {option: 0})
+
+
+def test_random_labels_give_chance_accuracy(task):
+    data = make_blobs(60, 5)
+    order = torch.randperm(180, generator=torch.Generator().manual_seed(0))
+    shuffled = type(data)(
+        images=data.images, labels=data.labels[order], class_names=data.class_names, mean=data.mean, std=data.std
+    )
+    judged = type(task)(train=data, validation=shuffled, test=shuffled)
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), data, judged, root=0)
+    assert found.test == pytest.approx(1 / 3, abs=0.12)

@@ -1,0 +1,219 @@
+import warnings
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dasm.errors import ConfigError
+from dasm.evaluate import Accuracy
+from dasm.networks.convnet import ConvNet
+from dasm.results import write_results
+from dasm.tables import (
+    decode_image,
+    encode,
+    read_networks,
+    read_segment,
+    read_segments,
+    read_table,
+    read_window,
+    write_atomically,
+    write_difficulty,
+    write_networks,
+    write_segment,
+    write_table,
+)
+from dasm.types import Segment
+from tests.handmade import difficulty_of, equal_states, with_batch_norm
+
+NAMES = ("cat", "dog")
+
+
+def segment(index=0, channels=3, lower=0.1, factor=2):
+    generator = torch.Generator().manual_seed(index)
+    return Segment(
+        images=torch.randint(0, 256, (4, channels, 5, 6), generator=generator, dtype=torch.uint8),
+        labels=torch.tensor([0, 0, 1, 1]),
+        index=index,
+        factor=factor,
+        sources=torch.arange(4 * factor**2).reshape(4, -1) + 2**33,
+        lower=lower,
+        upper=2 / 3,
+        iterations=7,
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_segment_comes_back_bit_for_bit(tmp_path, channels):
+    written = segment(index=3, channels=channels)
+    write_segment(tmp_path / "s3.parquet", written, NAMES, {"arm": "dasm"})
+    found = read_segment(tmp_path / "s3.parquet")
+    assert torch.equal(found.images, written.images)
+    assert torch.equal(found.labels, written.labels) and torch.equal(found.sources, written.sources)
+    for name in ("index", "factor", "iterations"):
+        assert getattr(found, name) == getattr(written, name)
+
+
+def test_the_window_of_a_segment_comes_back_bit_for_bit(tmp_path):
+    written = segment(lower=0.1)
+    write_segment(tmp_path / "s0.parquet", written, NAMES, {})
+    found = read_segment(tmp_path / "s0.parquet")
+    assert (found.lower, found.upper) == (written.lower, written.upper)
+
+
+def test_the_same_content_gives_the_same_bytes_under_any_name(tmp_path):
+    for name in ("a/s0.parquet", "b/other.parquet"):
+        write_segment(tmp_path / name, segment(), NAMES, {"b": 1, "a": 2} if name[0] == "a" else {"a": 2, "b": 1})
+    assert (tmp_path / "a/s0.parquet").read_bytes() == (tmp_path / "b/other.parquet").read_bytes()
+
+
+def test_segments_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
+    for index in (10, 2, 0, 1):
+        write_segment(tmp_path / f"s{index}.parquet", segment(index), NAMES, {})
+    assert [found.index for found in read_segments(tmp_path)] == [0, 1, 2, 10]
+
+
+def test_a_state_without_segments_is_empty(tmp_path):
+    assert read_segments(tmp_path) == []
+
+
+# datasets and what it loads warn about things that are not ours.
+@pytest.mark.filterwarnings("ignore")
+def test_hugging_face_datasets_opens_a_segment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    from datasets import load_dataset, utils
+
+    utils.disable_progress_bars()
+    written = segment()
+    write_segment(tmp_path / "s0.parquet", written, NAMES, {"arm": "dasm"})
+    found = load_dataset(
+        "parquet", data_files=str(tmp_path / "s0.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert found.features["label"].names == ["cat", "dog"]
+    for row, image, label in zip(found, written.images, written.labels, strict=True):
+        assert row["image"].mode == "RGB" and row["image"].size == (6, 5)
+        assert row["image"].tobytes() == image.permute(1, 2, 0).numpy().tobytes()
+        assert row["label"] == label
+    assert found[1]["sources"] == written.sources[1].tolist()
+
+
+def test_difficulty_comes_back_as_weights_and_ranks(tmp_path):
+    difficulty = difficulty_of([0.3, 0.1, 0.2, 5.0, 4.0], [0, 0, 0, 1, 1])
+    weights = torch.tensor([0.1, 1.0, 0.0, 0.5, 2.0])
+    write_difficulty(tmp_path / "d.parquet", difficulty, weights, {"state": 1})
+    found, rank = read_window(tmp_path / "d.parquet")
+    assert torch.equal(found, weights) and torch.equal(rank, difficulty.rank)
+    table, meta = read_table(tmp_path / "d.parquet", "difficulty/1")
+    assert meta == {"state": 1}
+    assert table["index"].to_pylist() == [0, 1, 2, 3, 4]
+    assert table["score"].to_pylist() == difficulty.score.tolist()
+    assert table["label"].to_pylist() == [0, 0, 0, 1, 1]
+
+
+def test_networks_come_back_bit_for_bit(tmp_path):
+    def build():
+        return ConvNet(width=4, depth=1).build((1, 8, 8), 3, 99)
+
+    networks = [[ConvNet(width=4, depth=1).build((1, 8, 8), 3, 10 * j + t) for t in range(2)] for j in range(3)]
+    write_networks(tmp_path, networks)
+    found = read_networks(tmp_path, build, 3, 2)
+    for mine, theirs in zip(networks, found, strict=True):
+        assert all(equal_states(a, b) for a, b in zip(mine, theirs, strict=True))
+    assert not any(network.training for snapshots in found for network in snapshots)
+
+
+def test_the_statistics_of_batch_norm_are_kept_and_nothing_stays_mapped(tmp_path):
+    network = with_batch_norm()
+    network(torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    write_networks(tmp_path, [[network]])
+    before = (tmp_path / "e0-t0.safetensors").read_bytes()
+    ((found,),) = read_networks(tmp_path, with_batch_norm, 1, 1)
+    assert equal_states(found, network)
+    write_networks(tmp_path, [[found]])
+    assert (tmp_path / "e0-t0.safetensors").read_bytes() == before
+
+
+def test_results_are_one_row_per_network(tmp_path):
+    results = {
+        "convnet": [Accuracy(seed=0, validation=0.5, test=0.25), Accuracy(seed=1, validation=0.6, test=0.35)],
+        "mlp": [Accuracy(seed=0, validation=0.1, test=0.2)],
+    }
+    write_results(tmp_path / "r.parquet", results, {"arm": "dasm", "prefix_ipc": 3}, {"seed": 0})
+    table, meta = read_table(tmp_path / "r.parquet", "result/1")
+    assert meta == {"seed": 0}
+    assert table.to_pylist() == [
+        {"arm": "dasm", "prefix_ipc": 3, "network": network, "seed": seed, "validation": validation, "test": test}
+        for network, seed, validation, test in [
+            ("convnet", 0, 0.5, 0.25),
+            ("convnet", 1, 0.6, 0.35),
+            ("mlp", 0, 0.1, 0.2),
+        ]
+    ]
+
+
+@given(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_an_encoded_image_comes_back_pixel_for_pixel(channels, height, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (channels, height, width), generator=generator, dtype=torch.uint8)
+    assert torch.equal(decode_image(encode(image)), image)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    path = tmp_path / "s0.parquet"
+    write_segment(path, segment(), NAMES, {})
+    return path
+
+
+@pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
+def test_a_damaged_file_is_named(damaged, keep):
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
+    with pytest.raises(ConfigError, match=rf"^{damaged}: must be a readable Parquet file \(.+\)$"):
+        read_segment(damaged)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.parquet: no such file$"):
+        read_window(tmp_path / "x.parquet")
+
+
+def test_a_table_of_another_kind_is_named(damaged):
+    with pytest.raises(ConfigError, match=rf"^{damaged}: must have schema difficulty/1, got segment/1$"):
+        read_window(damaged)
+
+
+def test_a_table_that_is_not_ours_is_named(tmp_path):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.parquet: must have schema segment/1, got none$"):
+        read_segment(tmp_path / "x.parquet")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.bin"
+    write_atomically(path, lambda file: file.write_bytes(b"old"))
+
+    def half_written(file: Path):
+        file.write_bytes(b"ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, half_written)
+    assert path.read_bytes() == b"old"
+
+
+def test_only_images_with_classes_carry_the_hugging_face_footer(tmp_path):
+    write_table(tmp_path / "a.parquet", {"x": pa.array([1])}, "result/1", {"class_names": ["a"]})
+    assert b"huggingface" not in pq.read_schema(tmp_path / "a.parquet").metadata
+
+
+def test_reading_and_writing_warn_of_nothing(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_segment(tmp_path / "s0.parquet", segment(channels=1), NAMES, {})
+        read_segment(tmp_path / "s0.parquet")
