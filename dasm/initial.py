@@ -36,6 +36,8 @@ def choose_sources(
     Raises:
         ConfigError: a class, or its window, holds fewer than `count` images.
     """
+    # Chosen on the CPU, so that a GPU starts from the same images.
+    weights, rank = weights.cpu(), None if rank is None else rank.cpu()
     windowed = bool((weights != weights[0]).any())
     rows = []
     for label in range(real.num_classes):

@@ -93,15 +93,7 @@ class Matching:
         state = self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"))
         history = torch.zeros(iterations)
         start = _restore(checkpoint, pixels, optimiser, state, history)
-        batches = RealBatches(data=real, weights=weights, stream=rng.derive(stream, "real"))
-        synthetic = SyntheticBatches(
-            pixels=pixels,
-            frozen=frozen if self.match_prefix else (),
-            factor=self.factor,
-            mean=real.mean,
-            std=real.std,
-            stream=rng.derive(stream, "synthetic"),
-        )
+        batches, synthetic = self._batches(pixels, frozen, real, weights, stream)
         for iteration in track(range(start, iterations)):
             if iteration % self.objective.period == 0:
                 optimiser.clamp()
@@ -118,6 +110,24 @@ class Matching:
                 checkpoint.offer(lambda done=done: _pack(done, pixels, optimiser, state, history))  # type: ignore[misc]
         optimiser.clamp()
         return torch.stack([images.detach() for images in pixels]).cpu(), history
+
+    def _batches(
+        self,
+        pixels: Sequence[Tensor],
+        frozen: Sequence[Tensor],
+        real: LabelledImages,
+        weights: Float[Tensor, " n"],
+        stream: int,
+    ) -> tuple[RealBatches, SyntheticBatches]:
+        window = weights.to(real.labels.device)
+        return RealBatches(data=real, weights=window, stream=rng.derive(stream, "real")), SyntheticBatches(
+            pixels=pixels,
+            frozen=frozen if self.match_prefix else (),
+            factor=self.factor,
+            mean=real.mean,
+            std=real.std,
+            stream=rng.derive(stream, "synthetic"),
+        )
 
 
 @final

@@ -40,15 +40,15 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
             torch.from_numpy(np.load(folder / f"{split}.{kind}.npy", allow_pickle=False))
             for kind in ("images", "labels")
         )
-    except (OSError, ValueError) as error:
+        return LabelledImages(
+            images=images,
+            labels=labels,
+            class_names=tuple(meta["class_names"]),
+            mean=torch.tensor(meta["mean"]),
+            std=torch.tensor(meta["std"]),
+        ).to(device)
+    except (OSError, EOFError, KeyError, ValueError) as error:
         raise ConfigError(f"{folder}: must be a prepared data set ({error})") from error
-    return LabelledImages(
-        images=images,
-        labels=labels,
-        class_names=tuple(meta["class_names"]),
-        mean=torch.tensor(meta["mean"]),
-        std=torch.tensor(meta["std"]),
-    ).to(device)
 
 
 def read_task(folder: Path, device: str = "cpu") -> Task:

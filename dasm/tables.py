@@ -78,8 +78,8 @@ def write_segment(path: Path, segment: Segment, class_names: Sequence[str], prov
         "label": pa.array(segment.labels.numpy(), pa.int64()),
         "segment": pa.array([segment.index] * n, pa.int32()),
         "factor": pa.array([segment.factor] * n, pa.int32()),
-        "window_lower": pa.array([segment.lower] * n, pa.float32()),
-        "window_upper": pa.array([segment.upper] * n, pa.float32()),
+        "window_lower": pa.array([segment.lower] * n, pa.float64()),
+        "window_upper": pa.array([segment.upper] * n, pa.float64()),
         "sources": pa.array(segment.sources.tolist(), pa.list_(pa.int64())),
     }
     meta = {**provenance, "class_names": list(class_names), "iterations": segment.iterations}
@@ -175,5 +175,6 @@ def _features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> di
         elif pa.types.is_list(array.type):
             features[name] = {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"}
         else:
-            features[name] = {"dtype": {"float": "float32"}.get(str(array.type), str(array.type)), "_type": "Value"}
+            names = {"float": "float32", "double": "float64"}
+            features[name] = {"dtype": names.get(str(array.type), str(array.type)), "_type": "Value"}
     return features

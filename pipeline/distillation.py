@@ -46,7 +46,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
             plan,
             real,
             prefix,
-            weights=weights.to(device),
+            weights=weights,
             rank=rank,
             planned_ipc=planned_ipc,
             seed=seed,

@@ -128,7 +128,7 @@ def test_a_distance_that_is_not_finite_stops_the_run_and_names_the_iteration(tra
         matching.optimise(initial, blobs, torch.ones(len(blobs)), iterations=2, planned_ipc=10, stream=0)
 
 
-def test_only_windowed_images_are_matched(matching, blobs, monkeypatch):
+def test_only_windowed_images_are_matched(matching, blobs):
     """Images outside the window may change without a trace (those that train the network are all of R)."""
     weights = torch.zeros(len(blobs))
     for c in range(3):

@@ -1,4 +1,4 @@
-"""Real images drawn at random from each class, the first baseline of every paper in the field."""
+"""Real images drawn at random from each class, the first baseline since DC (arXiv 2006.05929)."""
 
 from dataclasses import dataclass
 from typing import final

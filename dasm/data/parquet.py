@@ -51,8 +51,11 @@ class Parquet(Dataset):
         (images, labels, names), test = self._read("train"), self._read("test")
         if test[2] != names:
             raise ConfigError(f"{self._file('test')}: must have the classes of train.parquet, got {test[2]!r}")
-        kept, out = held_out(labels, self.validation, rng.derive(seed, "split", "validation"))
-        return make_task((images[kept], labels[kept]), (images[out], labels[out]), test[:2], class_names=names)
+        try:
+            kept, out = held_out(labels, self.validation, rng.derive(seed, "split", "validation"))
+            return make_task((images[kept], labels[kept]), (images[out], labels[out]), test[:2], class_names=names)
+        except ConfigError as error:
+            raise ConfigError(f"{self.root}: {error}") from error
 
     def _file(self, split: str) -> Path:
         return Path(self.root) / f"{split}.parquet"
@@ -72,8 +75,10 @@ class Parquet(Dataset):
             raise ConfigError(f"{path}: column {self.label_column!r} must hold integers, got {labels.type}")
         numbers = labels.to_numpy().astype(np.int64)
         names = _class_names(table.schema, self.label_column) or tuple(str(c) for c in range(int(numbers.max()) + 1))
-        if numbers.min() < 0 or numbers.max() >= len(names):
-            raise ConfigError(f"{path}: labels must be in [0, {len(names)}), got {numbers.min()} to {numbers.max()}")
+        wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
+        if len(wrong):
+            row = int(wrong[0])
+            raise ConfigError(f"{path}: row {row} must have a label in [0, {len(names)}), got {numbers[row]}")
         return self._decode(table, path), numbers, names
 
     def _column(self, table: pa.Table, path: Path, wanted: str | None, *usual: str) -> str:

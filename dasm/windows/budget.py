@@ -35,13 +35,14 @@ class Budget(Window):
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
         require(0 < self.width <= 1, "width must be in (0, 1]", self.width)
-        require(0 <= self.skip_hardest <= 1 - self.width, "skip_hardest must be in [0, 1 - width]", self.skip_hardest)
+        room = 1 - self.width + 1e-9  # 1 - 0.8 is less than 0.2
+        require(0 <= self.skip_hardest <= room, "skip_hardest must be in [0, 1 - width]", self.skip_hardest)
         require(self.exponent > 0, "exponent must be > 0", self.exponent)
 
     def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:
         progress = min(1.0, prefix_ipc / planned_ipc) ** self.exponent
         lower = (1 - self.width - self.skip_hardest) * progress
-        # Ranks are multiples of 1 / class size; half of the smallest step absorbs rounding at both edges.
-        slack = 0.5 / len(difficulty.labels)
+        # Far less than the step between two ranks; absorbs rounding at both edges.
+        slack = 1e-9
         rank = difficulty.rank
         return ((rank >= lower - slack) & (rank < lower + self.width - slack)).float()

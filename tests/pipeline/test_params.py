@@ -110,7 +110,7 @@ def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path):
     ]
 
 
-def test_commands_that_do_not_exist_are_refused(tmp_path):
+def test_commands_that_do_not_exist_are_refused():
     for arguments in (["distil"], [], ["distill", "dasm"], ["plan", "0"]):
         done = subprocess.run(
             [sys.executable, "-m", "pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False

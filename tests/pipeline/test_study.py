@@ -193,8 +193,14 @@ def test_two_runs_give_the_same_bytes(root):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda root: (root / "data/distilled/dasm/1/s0.parquet").write_bytes(b"PAR1"), "s0.parquet: must be a readable"),
-        (lambda root: edit(root, lambda s: s["matching"].update(factor=1) or s["segment"]["s1"].update(ipc=1200)), "must have at least 1200 images, got"),
+        (
+            lambda root: (root / "data/distilled/dasm/1/s0.parquet").write_bytes(b"PAR1"),
+            "s0.parquet: must be a readable",
+        ),
+        (
+            lambda root: edit(root, lambda s: s["matching"].update(factor=1) or s["segment"]["s1"].update(ipc=1200)),
+            "must have at least 1200 images, got",
+        ),
         (lambda root: (root / "data/real/meta.json").unlink(), "data/real: must be a prepared data set"),
     ],
 )
