@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def start() -> tuple[dict[str, Any], str]:
         The parameters, and the device: the first GPU, or the CPU (`DASM_DEVICE` overrides).
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    sys.meta_path.insert(0, _WithoutPandas())
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -84,6 +86,15 @@ def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Check
         whole.update(file.read_bytes())
     every = float(os.environ.get("DASM_CHECKPOINT_SECONDS", "20"))
     return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors", every_seconds=every)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """PyArrow imports pandas, seconds per stage, only to ask whether an array it is given is a pandas one."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse pandas, which no stage but the report needs; say nothing of other modules."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("stages do without pandas", name="pandas")
 
 
 def _logged(name: str, work: range) -> Iterator[int]:
