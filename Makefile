@@ -19,7 +19,7 @@ repro: install
 	dvc repro
 
 test: install guards
-	pytest --numprocesses 2
+	pytest --numprocesses 2 --dist loadfile
 
 guards: install
 	ruff check .

@@ -4,9 +4,7 @@ Prefect goes around DVC and caches nothing: each task is one `dvc repro --single
 and dvc.lock ends up as plain `dvc repro` leaves it. Nothing here may hold a lock at module level (see `procs`).
 """
 
-import base64
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,21 +16,21 @@ from queue import Empty, SimpleQueue
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
-from ruamel.yaml import YAML
 
-from pipeline import procs
-from pipeline.procs import ReproduceError
+from pipeline import dag, procs
+from pipeline.dag import ReproduceError
 
 # Prefect reads both on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import allow_failure, flow, get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
+
+from pipeline import publish
 
 WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
 
@@ -94,12 +92,12 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
         said.append(line)
         log.info("%s", line)
 
-    status = children.run([*procs.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
+    status = children.run([*dag.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
     if children.closed:
         return Cancelled(message="the driver stopped")
     if status:
         return Failed(message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
-    return Completed(name=procs.verdict(stage, said))
+    return Completed(name=dag.verdict(stage, said))
 
 
 # Without the tag: a tag makes Prefect ask its server for a slot, which often costs 2 s on SQLite (503, retried).
@@ -127,15 +125,15 @@ def reproduce(
     """
     with procs.only_driver(), closing(procs.Children()) as children:
         before = _watched()
-        parents, dirty = procs.survey()
-        parents = procs.select(parents, targets)
-        slots = Slots(jobs, list(devices) if devices else None, procs.on_gpu(parents))
+        parents, dirty = dag.survey()
+        parents = dag.select(parents, targets)
+        slots = Slots(jobs, list(devices) if devices else None, dag.on_gpu(parents))
         outcomes = _walk(parents, dirty, slots, children, before)
-    _publish_stages(outcomes)
+    publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
     if failed := [stage for stage, outcome in outcomes.items() if stage in outcome.blame]:
         skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]
         raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {', '.join(skipped) or 'nothing'}")
-    _publish_report()
+    publish.publish_report()
 
 
 def serve() -> None:
@@ -205,27 +203,3 @@ def _outcome(stage: str, run: Run) -> Outcome:
 
 def _watched() -> list[bytes]:
     return [path.read_bytes() if path.exists() else b"" for path in WATCHED]
-
-
-def _publish_stages(outcomes: dict[str, Outcome]) -> None:
-    rows = [
-        {"stage": stage, "verdict": outcome.state.name, "seconds": round(outcome.seconds, 1)}
-        for stage, outcome in outcomes.items()
-    ]
-    create_table_artifact(rows, key="stages", description="What became of each stage")
-
-
-def _publish_report() -> None:
-    """Show the study's table and figures, if it has any, where Prefect shows artifacts."""
-    study = str(YAML(typ="safe").load(Path("params.yaml")).get("study", ""))
-    folder = Path("reports", study)
-    if (table := folder / "table.md").is_file():
-        create_markdown_artifact(table.read_text(), key=_key(study, "table"), description=str(table))
-    for figure in sorted(folder.glob("*.png")):
-        url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
-        create_image_artifact(url, key=_key(study, figure.stem), description=str(figure))
-
-
-def _key(*words: str) -> str:
-    """Make an artifact key: lower case, digits and dashes."""
-    return re.sub("[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import procs
+from pipeline import dag, procs
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,7 @@ def reproduced(flows: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> P
     (project / "meet").write_text("distill@a-s0 distill@b-s0")
     with contextlib.chdir(project):
         subprocess.run(["git", "init", "--quiet"], check=True)
-        procs.ask("init", "--quiet")
+        dag.ask("init", "--quiet")
         flows.reproduce(jobs=2, devices=["7", "9"])
         (project / "verdicts.json").write_text(json.dumps(_verdicts()))
     (project / "meet").unlink()
@@ -170,7 +170,7 @@ def _dead(pid: int) -> bool:
 def test_dot_becomes_parents_in_the_order_of_the_file() -> None:
     """Nodes come before edges, and stages without edges count too."""
     text = 'strict digraph {\n"b";\n"a@x-s0";\n"c";\n"b" -> "a@x-s0";\n"c" -> "a@x-s0";\n}\n'
-    parents = procs.parse_dot(text)
+    parents = dag.parse_dot(text)
     assert parents == {"b": set(), "a@x-s0": {"b", "c"}, "c": set()}
     assert list(parents) == ["b", "a@x-s0", "c"]
 
@@ -178,20 +178,20 @@ def test_dot_becomes_parents_in_the_order_of_the_file() -> None:
 def test_targets_bring_their_ancestors_and_nothing_else() -> None:
     """A target is a stage or a group; none, or an empty list from the UI's form, is everything."""
     parents = {"prepare": set[str](), "work@a": {"prepare"}, "work@b": {"prepare"}, "report": {"work@a"}}
-    assert list(procs.select(parents, None)) == list(procs.select(parents, [])) == list(parents)
-    assert list(procs.select(parents, ["work@b"])) == ["prepare", "work@b"]
-    assert list(procs.select(parents, ["work"])) == ["prepare", "work@a", "work@b"]
-    with pytest.raises(procs.ReproduceError, match=r"called 'wrok' \(groups: prepare, report, work\)"):
-        procs.select(parents, ["wrok"])
+    assert list(dag.select(parents, None)) == list(dag.select(parents, [])) == list(parents)
+    assert list(dag.select(parents, ["work@b"])) == ["prepare", "work@b"]
+    assert list(dag.select(parents, ["work"])) == ["prepare", "work@a", "work@b"]
+    with pytest.raises(dag.ReproduceError, match=r"called 'wrok' \(groups: prepare, report, work\)"):
+        dag.select(parents, ["wrok"])
 
 
 def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
     """And what it does not understand counts as a run, so that the children look again."""
-    assert procs.verdict("a", ["Stage 'a' didn't change, skipping"]) == "Unchanged"
-    assert procs.verdict("a.dvc", ["'a.dvc' didn't change, skipping"]) == "Unchanged"
-    assert procs.verdict("a", ["Stage 'a' is cached - skipping run, checking out outputs"]) == "Restored"
-    assert procs.verdict("a", ["Running stage 'a':", "> cp x y"]) == "Completed"
-    assert procs.verdict("a", ["Stage 'b' is cached", "words of a later DVC"]) == "Completed"
+    assert dag.verdict("a", ["Stage 'a' didn't change, skipping"]) == "Unchanged"
+    assert dag.verdict("a.dvc", ["'a.dvc' didn't change, skipping"]) == "Unchanged"
+    assert dag.verdict("a", ["Stage 'a' is cached - skipping run, checking out outputs"]) == "Restored"
+    assert dag.verdict("a", ["Running stage 'a':", "> cp x y"]) == "Completed"
+    assert dag.verdict("a", ["Stage 'b' is cached", "words of a later DVC"]) == "Completed"
 
 
 def test_progress_bars_do_not_flood_the_log() -> None:
@@ -243,7 +243,7 @@ def test_failure_change_and_return(flows: ModuleType, project: Path) -> None:
     """A failure stops its descendants alone; then only what changed is run, and what was known before is restored."""
     _edit("{a: 2, b: 2}")
     (project / "fail").write_text("distill@a-s0")
-    with pytest.raises(procs.ReproduceError, match=r"failed: distill@a-s0; not run because of that: report$"):
+    with pytest.raises(dag.ReproduceError, match=r"failed: distill@a-s0; not run because of that: report$"):
         flows.reproduce(jobs=2)
     assert _verdicts() == dict(zip(STAGES, ["Unchanged", "Failed", "Completed", "Skipped"], strict=True))
     assert sorted(_journal(project)) == ["distill@a-s0", "distill@a-s0", "distill@b-s0"]  # one retry
@@ -269,10 +269,10 @@ def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path
     with (project / "log").open("w") as log:
         driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
     assert _until((project / "pid").exists), (project / "log").read_text()
-    with pytest.raises(procs.ReproduceError, match=f"another driver runs in .* .pid {driver.pid}"):
+    with pytest.raises(dag.ReproduceError, match=f"another driver runs in .* .pid {driver.pid}"):
         flows.reproduce()
-    with pytest.raises(procs.ReproduceError, match="is another dvc at work here"):
-        procs.ask("status", "--json")
+    with pytest.raises(dag.ReproduceError, match="is another dvc at work here"):
+        dag.ask("status", "--json")
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=60) != 0
     assert _dead(int((project / "pid").read_text()))
@@ -286,5 +286,5 @@ def test_editing_parameters_stops_the_run(flows: ModuleType, tmp_path: Path, mon
     done.put("a")
     assert flows._next(done, before) == "a"
     _edit("{a: 2, b: 1}")
-    with pytest.raises(procs.ReproduceError, match=r"params\.yaml or dvc\.yaml changed during the run"):
+    with pytest.raises(dag.ReproduceError, match=r"params\.yaml or dvc\.yaml changed during the run"):
         flows._next(done, before)

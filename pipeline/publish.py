@@ -1,0 +1,34 @@
+"""What a run leaves in Prefect's UI besides its tasks: a table of verdicts, and the study's table and figures."""
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from ruamel.yaml import YAML
+
+
+def publish_stages(ended: Mapping[str, tuple[str, float]]) -> None:
+    """Publish every stage's verdict and seconds."""
+    rows = [
+        {"stage": stage, "verdict": verdict, "seconds": round(seconds, 1)}
+        for stage, (verdict, seconds) in ended.items()
+    ]
+    create_table_artifact(rows, key="stages", description="What became of each stage")
+
+
+def publish_report() -> None:
+    """Show the study's table and figures, if it has any, where Prefect shows artifacts."""
+    study = str(YAML(typ="safe").load(Path("params.yaml")).get("study", ""))
+    folder = Path("reports", study)
+    if (table := folder / "table.md").is_file():
+        create_markdown_artifact(table.read_text(), key=_key(study, "table"), description=str(table))
+    for figure in sorted(folder.glob("*.png")):
+        url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
+        create_image_artifact(url, key=_key(study, figure.stem), description=str(figure))
+
+
+def _key(*words: str) -> str:
+    """Make an artifact key: lower case, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
