@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from dasm.errors import ConfigError
 from dasm.matching import Matching
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
@@ -41,18 +42,21 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     )
     name = f"{stage}@{arm}-s{k}"
     with runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
-        segment, history = distil_segment(
-            matching,
-            plan,
-            real,
-            prefix,
-            weights=weights,
-            rank=rank,
-            planned_ipc=planned_ipc,
-            seed=seed,
-            checkpoint=resume,
-            track=runtime.track(name),
-        )
+        try:
+            segment, history = distil_segment(
+                matching,
+                plan,
+                real,
+                prefix,
+                weights=weights,
+                rank=rank,
+                planned_ipc=planned_ipc,
+                seed=seed,
+                checkpoint=resume,
+                track=runtime.track(name),
+            )
+        except FloatingPointError as error:
+            raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
         entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
     folder = layout.distilled(arm, k + 1)
     write_state(folder, None if joint else before, [segment], real.class_names, {"arm": arm, "seed": seed})

@@ -201,6 +201,7 @@ def test_two_runs_give_the_same_bytes(root):
             lambda root: edit(root, lambda s: s["matching"].update(factor=1) or s["segment"]["s1"].update(ipc=1200)),
             "must have at least 1200 images, got",
         ),
+        (lambda root: edit(root, lambda s: s["matching"].update(learning_rate=1e30)), "distill@dasm-s1: iteration "),
         (lambda root: (root / "data/real/meta.json").unlink(), "data/real: must be a prepared data set"),
     ],
 )
