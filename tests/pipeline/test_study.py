@@ -179,7 +179,6 @@ def test_a_killed_stage_goes_on_where_it_was_and_ends_with_the_same_bytes(root):
 def test_two_runs_give_the_same_bytes(root):
     """Same seed, same machine: every Parquet file, and the networks."""
     for command, folder in [
-        (["prepare"], "data/real"),
         (["train", "dasm", "1"], "data/evaluators/dasm/1"),
         (["score", "dasm", "1"], "data/difficulty/dasm"),
         (["benchmark", "dasm", "1"], "data/results/dasm"),
