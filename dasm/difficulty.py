@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dasm.networks import Classifier, predict
+from dasm.errors import require
+from dasm.networks import Classifier
+from dasm.readings import Reading
 from dasm.scores import Score
 from dasm.types import LabelledImages
 
@@ -46,22 +48,44 @@ def rank_fraction(score: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Fl
     return rank
 
 
-def measure(real: LabelledImages, evaluators: Sequence[Sequence[Classifier]], score: Score) -> Difficulty:
+def measure(
+    real: LabelledImages,
+    evaluators: Sequence[Sequence[Classifier]],
+    score: Score,
+    reference: Sequence[Classifier] = (),
+) -> Difficulty:
     """Score every real image.
 
     Args:
         real: n images, un-augmented.
         evaluators: for each of j networks, its snapshots along training, the trained one last.
         score: what hard means.
+        reference: networks trained on real images (those of state 0), for scores that compare with them.
 
     Returns:
         The difficulty, on the CPU, in data order.
+
+    Raises:
+        ConfigError: the score needs more snapshots than there are.
     """
-    scores = torch.stack([score(real, snapshots).cpu() for snapshots in evaluators])
-    right = torch.stack([predict(s[-1], real).argmax(1).eq(real.labels).cpu() for s in evaluators])
+    references = [Reading(network, real) for network in reference]
+    scores, right = [], []
+    for snapshots in evaluators:
+        check_snapshots(score, len(snapshots))
+        readings = [Reading(network, real) for network in snapshots]
+        scores.append(score(real, readings, references).cpu())
+        right.append(readings[-1].logits.argmax(1).eq(real.labels).cpu())
+    every = torch.stack(scores)
     return Difficulty(
-        score=scores.mean(0),
-        spread=scores.std(0, correction=0),
-        right=right.float().mean(0),
+        score=every.mean(0),
+        spread=every.std(0, correction=0),
+        right=torch.stack(right).float().mean(0),
         labels=real.labels.cpu(),
     )
+
+
+def check_snapshots(score: Score, snapshots: int) -> None:
+    """Refuse a score that looks back over more snapshots than there are."""
+    name = type(score).__name__.lower()
+    rule = f"snapshots must be >= {score.snapshots_needed} for the score {name!r}"
+    require(snapshots >= score.snapshots_needed, rule, snapshots)

@@ -14,6 +14,7 @@ from dasm.errors import ConfigError, require
 from dasm.formation import decode_set, decoded_count, mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
+from dasm.objectives import Surroundings
 from dasm.types import LabelledImages, Segment
 from dasm.windows import edges
 
@@ -47,6 +48,7 @@ def distil_segment(
     rank: Float[Tensor, " n"] | None,
     planned_ipc: int,
     seed: int,
+    experts: Sequence[Float[Tensor, "e p"]] = (),
     checkpoint: Checkpoint | None = None,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> tuple[Segment, Float[Tensor, " i"]]:
@@ -61,6 +63,7 @@ def distil_segment(
         rank: within-class rank fractions in [0, 1); None if nothing has been scored, and then all weights are equal.
         planned_ipc: images per class of the whole set.
         seed: root seed.
+        experts: weights of expert networks along their training, for objectives that need them.
         checkpoint: where to continue from and save to.
         track: wraps the iterations still to do, to show progress.
 
@@ -70,16 +73,19 @@ def distil_segment(
     k = len(prefix)
     count = decoded_count(plan.ipc, matching.factor)
     used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
-    sources = choose_sources(real, weights, rank, count, used, rng.derive(seed, "initial"))
+    everyone = torch.ones_like(weights)
+    start = everyone if matching.windowed == "matching" else weights
+    sources = choose_sources(real, start, rank, count, used, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     pixels, history = matching.optimise(
         initial,
         real,
-        weights,
+        everyone if matching.windowed == "initial" else weights,
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
         stream=rng.derive(seed, "segment", k),
         frozen=_by_class(prefix, real) if prefix else (),
+        surroundings=Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts),
         checkpoint=checkpoint,
         track=track,
     )

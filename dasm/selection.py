@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm import rng
 from dasm.difficulty import Difficulty, measure
 from dasm.networks import Classifier
 from dasm.scores import Score
 from dasm.types import LabelledImages
-from dasm.windows import Window
+from dasm.windows import Progress, Window
 
 
 @final
@@ -37,21 +38,36 @@ class Selection:
         real: LabelledImages,
         evaluators: Sequence[Sequence[Classifier]],
         *,
+        reference: Sequence[Classifier],
+        first: Difficulty | None,
+        segments: int,
         prefix_ipc: int,
         planned_ipc: int,
+        seed: int,
     ) -> tuple[Difficulty, Float[Tensor, " n"]]:
         """Score every real image and weigh it for the next segment.
 
         Args:
             real: n images.
             evaluators: for each network its snapshots along training.
+            reference: the networks of state 0; none at state 0 itself.
+            first: difficulty at state 0; None at state 0 itself.
+            segments: number of segments so far.
             prefix_ipc: images per class distilled so far.
             planned_ipc: images per class of the whole set.
+            seed: root seed.
 
         Returns:
             The difficulty and a weight >= 0 per image.
         """
-        difficulty = measure(real, evaluators, self.score)
-        if prefix_ipc == 0 and self.first_window == "all":
+        difficulty = measure(real, evaluators, self.score, reference)
+        if segments == 0 and self.first_window == "all":
             return difficulty, torch.ones(len(real))
-        return difficulty, self.window(difficulty, prefix_ipc=prefix_ipc, planned_ipc=planned_ipc)
+        progress = Progress(
+            first=first or difficulty,
+            segments=segments,
+            prefix_ipc=prefix_ipc,
+            planned_ipc=planned_ipc,
+            stream=rng.derive(seed, "window", segments),
+        )
+        return difficulty, self.window(difficulty, progress)

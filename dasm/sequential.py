@@ -9,6 +9,7 @@ from typing import final
 
 import torch
 
+from dasm.difficulty import measure
 from dasm.errors import require
 from dasm.evaluators import Evaluators
 from dasm.matching import Matching
@@ -54,17 +55,22 @@ class Sequential:
         Yields:
             The segments that follow `prefix`, each frozen before the next is begun.
         """
+        teachers = self.evaluators.train(real, 0, seed) if self.selection is not None else []
+        first = measure(real, teachers, self.selection.score) if self.selection is not None and prefix else None
         for state in range(len(prefix), len(plans)):
             weights, rank = torch.ones(len(real)), None
             if self.selection is not None:
-                teaching = decoded(prefix, real) if prefix else real
                 difficulty, weights = self.selection.choose(
                     real,
-                    self.evaluators.train(teaching, state, seed),
+                    self.evaluators.train(decoded(prefix, real), state, seed) if prefix else teachers,
+                    reference=[snapshots[-1] for snapshots in teachers] if prefix else (),
+                    first=first,
+                    segments=state,
                     prefix_ipc=sum(plan.ipc for plan in plans[:state]),
                     planned_ipc=self.planned_ipc,
+                    seed=seed,
                 )
-                rank = difficulty.rank
+                first, rank = first or difficulty, difficulty.rank
             segment, _ = distil_segment(
                 self.matching,
                 plans[state],

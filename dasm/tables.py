@@ -128,6 +128,13 @@ def read_window(path: Path) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     return torch.tensor(table["weight"].to_numpy()), torch.tensor(table["rank"].to_numpy())
 
 
+def read_difficulty(path: Path) -> Difficulty:
+    """Read a difficulty table without its window."""
+    table, _ = read_table(path, "difficulty/1")
+    columns = {name: torch.tensor(table[name].to_numpy()) for name in ("score", "spread", "right")}
+    return Difficulty(**columns, labels=torch.tensor(table["label"].to_numpy()))
+
+
 def write_networks(folder: Path, networks: Sequence[Sequence[Classifier]]) -> None:
     """Write the snapshots of each network as `e<network>-t<snapshot>.safetensors`."""
     for j, snapshots in enumerate(networks):

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from dasm.difficulty import Difficulty
 from dasm.networks import Classifier
+from dasm.readings import Reading
 from dasm.types import LabelledImages
+from dasm.windows import Progress
 
 DASM = Path(__file__).parent.parent / "dasm"
 
@@ -56,6 +58,11 @@ def answering(logits: Tensor) -> Classifier:
     return Classifier(nn.Flatten(), head)
 
 
+def readings(data: LabelledImages, *networks: Classifier) -> list[Reading]:
+    """What these snapshots of one training say of a set."""
+    return [Reading(network, data) for network in networks]
+
+
 def with_batch_norm(side: int = 8, classes: int = 3) -> Classifier:
     """A classifier that, in training mode, would let an image's logits depend on its company. Left in training mode."""
     with torch.random.fork_rng():
@@ -69,6 +76,11 @@ def difficulty_of(scores: Sequence[float] | Tensor, labels: Sequence[int] | Tens
     return Difficulty(
         score=score, spread=torch.zeros_like(score), right=torch.zeros_like(score), labels=torch.as_tensor(labels)
     )
+
+
+def progress(difficulty: Difficulty, prefix: int, planned: int = 10, *, segments: int = 1, stream: int = 0) -> Progress:
+    """A set that has come to `prefix` of `planned` images per class, and was as hard at the start as it is now."""
+    return Progress(first=difficulty, segments=segments, prefix_ipc=prefix, planned_ipc=planned, stream=stream)
 
 
 def equal_states(first: nn.Module, second: nn.Module) -> bool:

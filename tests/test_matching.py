@@ -6,8 +6,9 @@ import torch
 from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.formation import decode
-from dasm.matching import Matching, PixelSGD
+from dasm.matching import Matching
 from dasm.objectives.gradient import Gradient
+from dasm.pixels import PixelSGD
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_one_turn_is_plain_sgd():
 
 
 def test_the_rate_follows_planned_images_and_area(matching):
-    assert matching.rate(10, 32) == pytest.approx(0.5)
-    assert matching.rate(50, 16) == pytest.approx(0.5 * 5 / 4)
+    assert matching.rule.rate(10, 32) == pytest.approx(0.5)
+    assert matching.rule.rate(50, 16) == pytest.approx(0.5 * 5 / 4)
 
 
 def run(matching, blobs, iterations, **more):

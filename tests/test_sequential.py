@@ -8,8 +8,10 @@ from dasm.batches import RealBatches, SyntheticBatches
 from dasm.evaluators import Evaluators
 from dasm.formation import mosaic
 from dasm.initial import choose_sources
-from dasm.matching import Matching, PixelSGD
+from dasm.matching import Matching
+from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
+from dasm.pixels import PixelSGD
 from dasm.scores.loss import Loss
 from dasm.segments import SegmentPlan, decoded, freeze
 from dasm.selection import Selection
@@ -50,7 +52,7 @@ def plain_idc(method, real, ipc, iterations, seed):
     sources = choose_sources(real, everyone, None, ipc * matching.factor**2, nobody, rng.derive(seed, "initial"))
     pixels = [mosaic(real.pixels(row), matching.factor).requires_grad_() for row in sources]
     stream = rng.derive(seed, "segment", 0)
-    state = objective.prepare(real, matching.trainer, rng.derive(stream, "objective"))
+    state = objective.prepare(real, matching.trainer, rng.derive(stream, "objective"), Surroundings())
     batches = RealBatches(data=real, weights=everyone, stream=rng.derive(stream, "real"))
     synthetic = SyntheticBatches(
         pixels=pixels,
@@ -59,7 +61,7 @@ def plain_idc(method, real, ipc, iterations, seed):
         std=real.std,
         stream=rng.derive(stream, "synthetic"),
     )
-    optimiser = PixelSGD(pixels, matching.rate(method.planned_ipc, 8), matching.momentum, turns=len(pixels))
+    optimiser = PixelSGD(pixels, matching.rule.rate(method.planned_ipc, 8), matching.rule.momentum, turns=len(pixels))
     for iteration in range(iterations):
         if iteration % objective.inner_iterations == 0:
             optimiser.clamp()

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset
+from dasm.coresets import Coreset, Guide
 from dasm.initial import choose_sources
 from dasm.types import LabelledImages
 
@@ -21,6 +21,6 @@ class Random(Coreset):
     def tiles(self, factor: int) -> int:  # noqa: ARG002
         return 1
 
-    def __call__(self, real: LabelledImages, count: int, seed: int) -> Int64[Tensor, "k t"]:
+    def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002
         everyone, nobody = torch.ones(len(real)), torch.zeros(0, dtype=torch.long)
         return choose_sources(real, everyone, None, count, nobody, rng.derive(seed, "random"))

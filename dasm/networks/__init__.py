@@ -1,6 +1,7 @@
 """Networks: one file per architecture. A network is built with its own stream and says what its features are."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import final
 
 import torch
@@ -56,10 +57,19 @@ def predict(network: Classifier, data: LabelledImages) -> Float[Tensor, "n k"]:
 
     The network's mode is put back afterwards. Each row depends on its own image alone.
     """
+    return _over(network, network, data)
+
+
+def embed(network: Classifier, data: LabelledImages) -> Float[Tensor, "n d"]:
+    """Return the features of every image, on the same terms as `predict`."""
+    return _over(network, network.features, data)
+
+
+def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: LabelledImages) -> Float[Tensor, "n q"]:
     was_training = network.training
     network.eval()
     with torch.inference_mode():
         indices = torch.arange(len(data), device=data.labels.device).split(_PREDICT_BATCH)
-        rows = [network(data.inputs(batch)) for batch in indices]
+        rows = [answer(data.inputs(batch)) for batch in indices]
     network.train(was_training)
     return torch.cat(rows).clone()

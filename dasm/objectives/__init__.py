@@ -1,13 +1,15 @@
 """Objectives: what a segment's pixels minimise, one file each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, final, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from dasm.batches import RealBatches, SyntheticBatches
+from dasm.pixels import PixelRule
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -25,6 +27,21 @@ class State(Protocol):
         ...
 
 
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surroundings:
+    """What an objective may ask for besides the real set.
+
+    Attributes:
+        prefix: decoded training images of the frozen segments, or None before there are any.
+        experts: weights of expert networks along their training, one row per epoch, the first one before it; parameters
+            flattened in the order of `parameters()`. Only objectives with `needs_experts` are given any.
+    """
+
+    prefix: LabelledImages | None = None
+    experts: Sequence[Float[Tensor, "e p"]] = ()
+
+
 class Objective(ABC):
     """A distance between a real and a synthetic set, seen through networks."""
 
@@ -32,19 +49,28 @@ class Objective(ABC):
     #: during the other classes' turns (see `dasm.matching`).
     class_by_class: ClassVar[bool] = False
 
+    #: Whether expert trajectories have to be there before the first segment is distilled.
+    needs_experts: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def rule(self) -> PixelRule:
+        """How the source moves the pixels."""
+
     @property
     @abstractmethod
     def period(self) -> int:
         """Iterations between two outer iterations: the pixels are clamped to [0, 1] at the start of each."""
 
     @abstractmethod
-    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int) -> State:
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         """Do what does not depend on the synthetic images.
 
         Args:
             real: all real training images, whatever the window: networks learn from these.
             trainer: of the networks through which the sets are seen.
             stream: of everything random in the objective.
+            surroundings: frozen segments and experts.
         """
 
     @abstractmethod

@@ -25,7 +25,8 @@ from dasm.augment import draw as draw_transform
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
-from dasm.objectives import Objective, State
+from dasm.objectives import Objective, State, Surroundings
+from dasm.pixels import PixelRule
 from dasm.train import Learner, Trainer
 from dasm.types import LabelledImages
 
@@ -66,7 +67,11 @@ class Gradient(Objective):
     def period(self) -> int:
         return self.inner_iterations
 
-    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int) -> State:
+    @property
+    def rule(self) -> PixelRule:
+        return PixelRule(learning_rate=5e-3, momentum=0.5, by_budget=True)
+
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
         return _Network(real=real, trainer=trainer, stream=stream, steps=steps)
 

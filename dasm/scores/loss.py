@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.networks import Classifier, predict
+from dasm.readings import Reading
 from dasm.scores import Score
 from dasm.types import LabelledImages
 
@@ -18,5 +18,10 @@ from dasm.types import LabelledImages
 class Loss(Score):
     """Minus the log-probability, in nats, that the last snapshot gives to the image's own class; in [0, inf)."""
 
-    def __call__(self, real: LabelledImages, snapshots: Sequence[Classifier]) -> Float[Tensor, " n"]:
-        return F.cross_entropy(predict(snapshots[-1], real), real.labels, reduction="none")
+    def __call__(
+        self,
+        real: LabelledImages,
+        snapshots: Sequence[Reading],
+        reference: Sequence[Reading],  # noqa: ARG002
+    ) -> Float[Tensor, " n"]:
+        return F.cross_entropy(snapshots[-1].logits, real.labels, reduction="none")

@@ -1,6 +1,8 @@
 """Windows: which real images a segment learns from, one file per rule."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -8,17 +10,36 @@ from torch import Tensor
 from dasm.difficulty import Difficulty
 
 
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Progress:
+    """How far a set has come when a window is chosen.
+
+    Attributes:
+        first: difficulty at state 0, for networks trained briefly on real images.
+        segments: number of segments distilled so far.
+        prefix_ipc: images per class distilled so far.
+        planned_ipc: images per class of the whole set as planned, >= 1; part of the identity of every segment.
+        stream: of the windows that draw.
+    """
+
+    first: Difficulty
+    segments: int
+    prefix_ipc: int
+    planned_ipc: int
+    stream: int
+
+
 class Window(ABC):
     """A rule that turns difficulty into weights."""
 
     @abstractmethod
-    def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:
+    def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
         """Return a weight >= 0 for every real image, more than zero for some of every class.
 
         Args:
             difficulty: of the real set, for networks trained on the segments so far.
-            prefix_ipc: images per class distilled so far.
-            planned_ipc: images per class of the whole set as planned, >= 1; part of the identity of every segment.
+            progress: how far the set has come.
         """
 
 

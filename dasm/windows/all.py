@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.windows import Window
+from dasm.windows import Progress, Window
 
 
 @final
@@ -16,5 +16,5 @@ from dasm.windows import Window
 class All(Window):
     """Weight 1 for every image."""
 
-    def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:  # noqa: ARG002
+    def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:  # noqa: ARG002
         return torch.ones(len(difficulty.labels))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import require
-from dasm.windows import Window
+from dasm.windows import Progress, Window
 
 
 @final
@@ -39,9 +39,9 @@ class Budget(Window):
         require(0 <= self.skip_hardest <= room, "skip_hardest must be in [0, 1 - width]", self.skip_hardest)
         require(self.exponent > 0, "exponent must be > 0", self.exponent)
 
-    def __call__(self, difficulty: Difficulty, *, prefix_ipc: int, planned_ipc: int) -> Float[Tensor, " n"]:
-        progress = min(1.0, prefix_ipc / planned_ipc) ** self.exponent
-        lower = (1 - self.width - self.skip_hardest) * progress
+    def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
+        share = min(1.0, progress.prefix_ipc / progress.planned_ipc) ** self.exponent
+        lower = (1 - self.width - self.skip_hardest) * share
         # Far less than the step between two ranks; absorbs rounding at both edges.
         slack = 1e-9
         rank = difficulty.rank

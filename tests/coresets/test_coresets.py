@@ -3,16 +3,18 @@
 import pytest
 import torch
 
-from dasm.coresets import Coreset
+from dasm.coresets import Coreset, Guide
 from dasm.coresets.mosaic import Mosaic
 from dasm.errors import ConfigError
 from dasm.formation import mosaic
 from dasm.matching import Matching
+from dasm.networks.convnet import ConvNet
 from dasm.objectives.gradient import Gradient
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, distil_segment, freeze
+from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
-from tests.handmade import listed
+from tests.handmade import listed, readings
 
 every_coreset = pytest.mark.parametrize("name", listed("coresets"))
 
@@ -21,10 +23,21 @@ def made(name) -> Coreset:
     return build(Coreset, {"name": name}, "coreset")
 
 
+def guide(real) -> Guide:
+    """One network, briefly trained, with four snapshots; a judge that likes low indices."""
+    recipe = Recipe(batch_size=16, learning_rate=0.05, augmentation=(), cutmix=0.0)
+    snapshots = Trainer(network=ConvNet(width=4, depth=2), recipe=recipe).train(real, 8, 0, snapshots=4)
+    return Guide(readings=[readings(real, *snapshots)], judge=lambda rows: 1 / (1 + float(rows.float().mean())))
+
+
+def picked(name, real, count, seed):
+    return made(name)(real, count, seed, guide(real))
+
+
 @every_coreset
 @pytest.mark.parametrize("count", [1, 5, 16])
 def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
-    rows = made(name)(blobs, count, 0)
+    rows = picked(name, blobs, count, 0)
     assert rows.shape == (3, count)
     for label, row in enumerate(rows):
         assert (blobs.labels[row] == label).all()
@@ -33,25 +46,24 @@ def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
 
 @every_coreset
 def test_every_prefix_is_a_coreset_too(name, blobs):
-    coreset = made(name)
-    whole = coreset(blobs, 12, 3)
+    whole = picked(name, blobs, 12, 3)
     for count in (1, 4, 9):
-        assert torch.equal(coreset(blobs, count, 3), whole[:, :count])
+        assert torch.equal(picked(name, blobs, count, 3), whole[:, :count])
 
 
 @every_coreset
 def test_the_choice_depends_on_its_arguments_alone(name, blobs):
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    first = made(name)(blobs, 8, 0)
+    first = picked(name, blobs, 8, 0)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(1)
-    assert torch.equal(made(name)(blobs, 8, 0), first)
+    assert torch.equal(picked(name, blobs, 8, 0), first)
 
 
 @pytest.mark.parametrize("name", ["random", "mosaic"])
 def test_random_choices_differ_between_seeds_zero_and_negative_ones_included(name, blobs):
-    choices = [tuple(made(name)(blobs, 8, seed).flatten().tolist()) for seed in (-1, 0, 1, 2)]
+    choices = [tuple(picked(name, blobs, 8, seed).flatten().tolist()) for seed in (-1, 0, 1, 2)]
     assert len(set(choices)) == 4
 
 
@@ -59,7 +71,7 @@ def test_random_choices_differ_between_seeds_zero_and_negative_ones_included(nam
 def test_too_few_images_are_one_line_with_the_class_and_the_numbers(name, blobs):
     fewer = blobs.subset(torch.arange(len(blobs) - 12))
     with pytest.raises(ConfigError) as caught:
-        made(name)(fewer, 5, 0)
+        picked(name, fewer, 5, 0)
     message = str(caught.value)
     assert "class 2" in message and "at least 5 images, got 4" in message and "\n" not in message
 
@@ -94,7 +106,7 @@ def test_the_mosaic_is_what_distillation_without_a_window_starts_from(factor, se
         )
         assert len(history) == 0
         prefix.append(segment)
-    rows = Mosaic()(real, 3 * factor**2, seed)
+    rows = Mosaic()(real, 3 * factor**2, seed, guide(real))
     first, second = rows[:, : 2 * factor**2], rows[:, 2 * factor**2 :]
     for segment, part in zip(prefix, (first, second), strict=True):
         images = torch.cat([mosaic(real.pixels(row), factor) for row in part])

@@ -10,6 +10,7 @@ from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import ConfigError
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
+from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient, class_gradients, distance
 from dasm.train import Recipe, Trainer
 
@@ -85,14 +86,14 @@ def test_both_sides_get_one_shared_draw(blobs, trainer):
     pixels = [blobs.pixels(blobs.members(c)).requires_grad_() for c in range(3)]
     real = RealBatches(data=blobs, weights=torch.ones(len(blobs)), stream=1)
     synthetic = SyntheticBatches(pixels=pixels, factor=1, mean=blobs.mean, std=blobs.std, stream=1)
-    state = objective.prepare(blobs, trainer, 0)
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
     for value in objective.distances(state, real, synthetic, 0, draw=9):
         assert value < 1e-4  # the same images in another order: only the order of sums differs
 
 
 def test_the_network_learns_from_real_images_and_is_redrawn_every_period(blobs, trainer):
     objective = Gradient(inner_iterations=2, network_images=32, real_batch=8, augmentation=())
-    state = objective.prepare(blobs, trainer, 0)
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
     real, synthetic = batches(blobs)
     weights = []
     for iteration in range(4):
@@ -109,7 +110,7 @@ def test_the_network_learns_from_real_images_and_is_redrawn_every_period(blobs, 
 def test_one_scalar_per_class_that_touches_that_class_only(blobs, trainer):
     objective = Gradient(real_batch=8, network_images=0, augmentation=())
     real, synthetic = batches(blobs)
-    state = objective.prepare(blobs, trainer, 0)
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
     for label, value in enumerate(objective.distances(state, real, synthetic, 0, draw=1)):
         grads = torch.autograd.grad(value, list(synthetic.pixels), allow_unused=True)
         assert [g is not None for g in grads] == [c == label for c in range(3)]
@@ -119,7 +120,7 @@ def test_network_images_counts_whole_batches(blobs):
     trainer = Trainer(network=ConvNet(width=2, depth=1), recipe=Recipe(batch_size=16))
     seen = []
     objective = Gradient(network_images=33, real_batch=4, augmentation=())
-    state = objective.prepare(blobs, trainer, 0)
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
     step = type(state.learner).step
     real, synthetic = batches(blobs)
     with pytest.MonkeyPatch.context() as patch:

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from dasm.errors import ConfigError
 from dasm.windows.budget import Budget
-from tests.handmade import difficulty_of
+from tests.handmade import difficulty_of, progress
 from tests.windows.test_windows import class_sizes, some_difficulty
 
 hundredths = st.integers(1, 100)
 
 
 def kept(window, difficulty, prefix=0, planned=10):
-    return window(difficulty, prefix_ipc=prefix, planned_ipc=planned) > 0
+    return window(difficulty, progress(difficulty, prefix, planned)) > 0
 
 
 def kept_ranks(window, prefix, planned=4):

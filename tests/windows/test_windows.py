@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dasm.difficulty import rank_fraction
 from dasm.plugins import build
 from dasm.windows import Window, edges
-from tests.handmade import difficulty_of, listed
+from tests.handmade import difficulty_of, listed, progress
 
 every_window = pytest.mark.parametrize("name", listed("windows"))
 class_sizes = st.lists(st.integers(4, 30), min_size=1, max_size=4)
@@ -30,7 +30,7 @@ def some_difficulty(sizes, seed):
 @given(class_sizes, st.integers(0, 60), st.integers(1, 50), st.integers(0, 99))
 def test_weights_are_never_negative_and_every_class_keeps_an_image(name, sizes, prefix, planned, seed):
     difficulty = some_difficulty(sizes, seed)
-    weights = made(name)(difficulty, prefix_ipc=prefix, planned_ipc=planned)
+    weights = made(name)(difficulty, progress(difficulty, prefix, planned))
     assert weights.shape == difficulty.labels.shape
     assert weights.min() >= 0 and weights.isfinite().all()
     for label in range(len(sizes)):
@@ -43,8 +43,8 @@ def test_permuting_the_real_set_permutes_the_weights(name, sizes, prefix, seed):
     difficulty = some_difficulty(sizes, seed)
     order = torch.randperm(len(difficulty.labels), generator=torch.Generator().manual_seed(seed + 1))
     permuted = difficulty_of(difficulty.score[order], difficulty.labels[order])
-    weights = made(name)(difficulty, prefix_ipc=prefix, planned_ipc=10)
-    assert torch.equal(made(name)(permuted, prefix_ipc=prefix, planned_ipc=10), weights[order])
+    weights = made(name)(difficulty, progress(difficulty, prefix, 10))
+    assert torch.equal(made(name)(permuted, progress(permuted, prefix, 10)), weights[order])
 
 
 @every_window
@@ -53,7 +53,7 @@ def test_weights_of_a_class_do_not_depend_on_the_scores_of_another(name, sizes, 
     difficulty = some_difficulty(sizes, seed)
     first = difficulty.labels == 0
     other = difficulty_of(torch.where(first, difficulty.score, difficulty.score * 100 - 5), difficulty.labels)
-    before, after = (made(name)(d, prefix_ipc=3, planned_ipc=10) for d in (difficulty, other))
+    before, after = (made(name)(d, progress(d, 3, 10)) for d in (difficulty, other))
     assert torch.equal(before[first], after[first])
 
 
@@ -62,7 +62,7 @@ def test_later_segments_never_learn_from_easier_images(name):
     difficulty = some_difficulty([40, 40], 0)
 
     def mean_score(prefix):
-        weights = made(name)(difficulty, prefix_ipc=prefix, planned_ipc=10)
+        weights = made(name)(difficulty, progress(difficulty, prefix, 10))
         return float((weights * difficulty.score).sum() / weights.sum())
 
     means = [mean_score(prefix) for prefix in range(0, 13, 2)]
@@ -83,4 +83,5 @@ def test_edges_are_averaged_over_the_classes():
 
 
 def test_without_selection_everyone_has_the_same_weight():
-    assert made("all")(some_difficulty([5, 8], 0), prefix_ipc=3, planned_ipc=4).tolist() == [1] * 13
+    some = some_difficulty([5, 8], 0)
+    assert made("all")(some, progress(some, 3, 4)).tolist() == [1] * 13
