@@ -1,7 +1,11 @@
 """The benchmark: fresh networks trained on a set, accuracy on real images at the last step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
+
+from jaxtyping import Int64
+from torch import Tensor
 
 from dasm import rng
 from dasm.errors import ConfigError, require
@@ -44,6 +48,21 @@ class Accuracy:
 def accuracy(network: Classifier, data: LabelledImages) -> float:
     """Return the share of images that the network classifies correctly, in [0, 1]."""
     return float(predict(network, data).argmax(1).eq(data.labels).double().mean())
+
+
+def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callable[[Int64[Tensor, "k t"]], float]:
+    """Return a function that trains one network on chosen real images and gives its accuracy on `validation`.
+
+    The network starts from the same weights whatever the images, and from other ones than those of the benchmark.
+    """
+    trainer = Trainer(network=network, recipe=protocol.recipe)
+
+    def accuracy_of(rows: Int64[Tensor, "k t"]) -> float:
+        chosen = task.train.subset(rows.flatten().to(task.train.labels.device))
+        (trained,) = trainer.train(chosen, protocol.steps, rng.derive(root, "judge"))
+        return accuracy(trained, task.validation)
+
+    return accuracy_of
 
 
 def evaluate(protocol: Protocol, network: Network, training: LabelledImages, task: Task, root: int) -> list[Accuracy]:

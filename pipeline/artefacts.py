@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dasm.errors import ConfigError, require
-from pipeline import layout, params
+from pipeline import layout, methods, params
 
 FULL = "full"
 
@@ -31,7 +31,9 @@ class Scope:
         joint: those controls that distil every prefix anew.
         coresets: arms of real images.
         networks: the first one is distilled with, the others are unseen.
-        states: number of segments of every prefix, ascending.
+        segments: number of segments of a whole set.
+        states: number of segments of every prefix that is benchmarked, ascending.
+        scores: number of segments at every state that is scored, 0 first.
     """
 
     name: str
@@ -40,13 +42,15 @@ class Scope:
     joint: tuple[str, ...]
     coresets: tuple[str, ...]
     networks: tuple[str, ...]
+    segments: int
     states: tuple[int, ...]
+    scores: tuple[int, ...]
 
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
         """Read the parameters of a study."""
         known = dict(study)
-        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain")}
+        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
         for key in ("arms", "chain"):
             require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
         controls = tuple(found["controls"] or ())
@@ -55,10 +59,12 @@ class Scope:
             name=str(found["study"]),
             scored=tuple(found["arms"]),
             controls=controls,
-            joint=tuple(arm for arm in controls if params.value(known, f"control.{arm}.joint")),
+            joint=tuple(arm for arm in controls if methods.is_joint(known, arm)),
             coresets=tuple(found["coresets"] or ()),
             networks=tuple(network if isinstance(network, str) else network["name"] for network in networks),
-            states=tuple(link["next"] for link in found["chain"]),
+            segments=len(found["chain"]),
+            states=tuple(sorted(params.value(known, "benchmark.states"))),
+            scores=(0, *(link["next"] for link in found["rescore"])),
         )
 
     @property

@@ -8,7 +8,7 @@ from dasm.matching import Matching
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
-from pipeline import layout, params, runtime
+from pipeline import layout, methods, params, runtime
 from pipeline.states import read_summary, write_state
 
 
@@ -26,7 +26,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         joint: forget the segments so far, but not their size and effort.
     """
     study, device = runtime.start()
-    matching = params.section(study, Matching, "matching")
+    matching = methods.section(study, arm, "matching", Matching)
     plan = params.section(study, SegmentPlan, f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
@@ -38,7 +38,14 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     weights = torch.ones(len(real)) if weights is None else weights
     inputs = [real.images, real.labels, weights, *(segment.images for segment in prefix)]
     resume = runtime.checkpoint(
-        f"{arm}-{k}", study["matching"], plan.ipc, plan.iterations, planned_ipc, seed, device, tensors=inputs
+        f"{arm}-{k}",
+        methods.block(study, arm, "matching"),
+        plan.ipc,
+        plan.iterations,
+        planned_ipc,
+        seed,
+        device,
+        tensors=inputs,
     )
     name = f"{stage}@{arm}-s{k}"
     with runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:

@@ -75,7 +75,7 @@ def accuracy(table: pd.DataFrame, scope: Scope, networks: Sequence[str]) -> Figu
         return figure
 
 
-def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
+def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]], segments: int) -> Figure:
     """Draw how the scores of all real images move from state to state, and which part the next window holds."""
     with mpl.rc_context(_STYLE), mpl.rc_context({"axes.grid": False, "axes.spines.left": False}):
         figure, panels = _panels(len(arms), 0.9 + 0.55 * max(map(len, arms.values())))
@@ -86,7 +86,7 @@ def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
             low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
             edges = np.geomspace(low, high, 49) if logarithmic else np.linspace(low, high, 49)
             for n, state in enumerate(states):
-                _ridge(ax, state, -n, edges, window=n < len(states) - 1)
+                _ridge(ax, state, -n, edges, window=n < segments)
             if logarithmic:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_formatter(NullFormatter())

@@ -125,12 +125,19 @@ def reproduce(
     """
     with procs.only_driver(), closing(procs.Children()) as children:
         before = _watched()
-        parents, dirty = dag.survey()
-        parents = dag.select(parents, targets)
-        slots = Slots(jobs, list(devices) if devices else None, dag.on_gpu(parents))
-        outcomes = _walk(parents, dirty, slots, children, before)
+        slots = Slots(jobs, list(devices) if devices else None, set())
+        outcomes: dict[str, Outcome] = {}
+        if dag.blueprint_is_stale():
+            outcomes = _walk({dag.BLUEPRINT: set()}, {dag.BLUEPRINT}, slots, children, before)
+        if not _failed(outcomes):
+            # Asked again, because only now DVC can see which stages the new blueprint concerns.
+            parents, dirty = dag.survey()
+            parents = {stage: above - {dag.BLUEPRINT} for stage, above in dag.select(parents, targets).items()}
+            rest = {stage: above for stage, above in parents.items() if stage not in outcomes}
+            slots.on_gpu = dag.on_gpu(rest)
+            outcomes |= _walk(rest, dirty, slots, children, before)
     publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
-    if failed := [stage for stage, outcome in outcomes.items() if stage in outcome.blame]:
+    if failed := _failed(outcomes):
         skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]
         raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {', '.join(skipped) or 'nothing'}")
     publish.publish_report()
@@ -139,6 +146,10 @@ def reproduce(
 def serve() -> None:
     """Offer `reproduce` to the Run button of Prefect's UI, one run at a time, until interrupted."""
     reproduce.serve(name="local", limit=1)
+
+
+def _failed(outcomes: dict[str, Outcome]) -> list[str]:
+    return [stage for stage, outcome in outcomes.items() if stage in outcome.blame]
 
 
 def _walk(

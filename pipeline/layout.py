@@ -8,8 +8,8 @@ FULL = Path("data/results/full.parquet")
 
 
 def evaluators(arm: str, state: int) -> Path:
-    """Return the folder of the networks of one state; at state 0 they are the same for every arm."""
-    return Path(f"data/evaluators/{arm}/{state}") if state else TEACHERS
+    """Return the folder of the networks of one state; at state 0 it is empty, and `TEACHERS` are scored."""
+    return Path(f"data/evaluators/{arm}/{state}")
 
 
 def difficulty(arm: str, state: int) -> Path:

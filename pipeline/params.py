@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ def read(path: Path = Path("params.yaml")) -> dict[str, Any]:
     return values
 
 
-def value(params: dict[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any plain value
+def value(params: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any plain value
     """Return the value at a dotted path, such as `segment.s0`.
 
     Raises:
@@ -40,13 +41,13 @@ def value(params: dict[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any pla
     """
     found: Any = params
     for key in dotted.split("."):
-        if not isinstance(found, dict) or key not in found:
+        if not isinstance(found, Mapping) or key not in found:
             raise ConfigError(f"params.yaml: needs {dotted}")
         found = found[key]
     return found
 
 
-def section(params: dict[str, Any], kind: type[T], dotted: str) -> T:
+def section(params: Mapping[str, Any], kind: type[T], dotted: str) -> T:
     """Build a dataclass of the library from the section at a dotted path."""
     # Deferred: reading parameters must not cost the import of torch.
     from dasm.plugins import build

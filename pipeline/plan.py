@@ -1,4 +1,4 @@
-"""`python -m pipeline plan K`: rewrite the two blocks of params.yaml that say how many segments there are."""
+"""`python -m pipeline plan K`: rewrite the blocks of params.yaml that say how many segments there are."""
 
 from pathlib import Path
 
@@ -19,13 +19,16 @@ def main(segments: str, path: str = "params.yaml") -> None:
     yaml.preserve_quotes = True
     yaml.width = 120
     params = yaml.load(Path(path))
-    have = len(params["chain"])
-    for k in range(have, int(segments)):
-        params["chain"].append(_flow({"k": k, "next": k + 1}))
+    have, want = len(params["chain"]), int(segments)
+    # A study that leaves out the score after its last segment goes on leaving it out.
+    _resize(params["rescore"], want - (len(params["rescore"]) < have))
+    _resize(params["chain"], want)
+    for k in range(have, want):
         params["segment"][f"s{k}"] = _flow(dict(params["segment"][f"s{k - 1}"]))
-    for k in range(int(segments), have):
-        params["chain"].pop()
+    for k in range(want, have):
         del params["segment"][f"s{k}"]
+    states = params["benchmark"]["states"]
+    states[:] = [n for n in states if n <= want] + list(range(have + 1, want + 1)) or [want]
 
     def write(temporary: Path) -> None:
         with temporary.open("w") as file:
@@ -34,6 +37,11 @@ def main(segments: str, path: str = "params.yaml") -> None:
     write_atomically(Path(path), write)
     total = sum(segment["ipc"] for segment in params["segment"].values())
     print(f"{segments} segments, {total} images per class; planned_ipc is {params['planned_ipc']}")
+
+
+def _resize(links: list[object], length: int) -> None:
+    links.extend(_flow({"k": k, "next": k + 1}) for k in range(len(links), length))
+    del links[length:]
 
 
 def _flow(values: dict[str, int]) -> object:

@@ -38,8 +38,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     results = read_results(root, scope)
     table, paired = summary.table(results, scope), summary.paired(results, scope)
     states = {
-        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in (0, *scope.states)]
-        for arm in scope.scored
+        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in scope.scores] for arm in scope.scored
     }
     page = {
         **_numbers(scope, table, paired),
@@ -47,8 +46,10 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **_costs(read_ledger(root, scope), scope),
         "facts": _facts(root, results),
         "accuracy": {n: figures.svg(figures.accuracy(table, scope, [n]), f"accuracy {n}") for n in scope.networks},
-        "difficulty": {a: figures.svg(figures.difficulty({a: s}), f"difficulty {a}") for a, s in states.items()},
-        "moves": {arm: summary.difficulty(tables).to_dict("records") for arm, tables in states.items()},
+        "difficulty": {
+            a: figures.svg(figures.difficulty({a: s}, scope.segments), f"difficulty {a}") for a, s in states.items()
+        },
+        "moves": {arm: summary.difficulty(tables, scope.segments).to_dict("records") for arm, tables in states.items()},
     }
     folder = root / "reports" / scope.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     paired.to_csv(folder / "paired.csv", index=False, float_format="%.4f")
     (folder / "metrics.json").write_text(json.dumps(summary.metrics(table), indent=1) + "\n")
     (folder / "accuracy.png").write_bytes(figures.png(figures.accuracy(table, scope, scope.networks)))
-    (folder / "difficulty.png").write_bytes(figures.png(figures.difficulty(states)))
+    (folder / "difficulty.png").write_bytes(figures.png(figures.difficulty(states, scope.segments)))
     return folder
 
 
@@ -85,7 +86,7 @@ def _numbers(scope: Scope, table: pd.DataFrame, paired: pd.DataFrame) -> dict[st
 
 
 def _pictures(root: Path, scope: Scope, states: Mapping[str, list[pd.DataFrame]]) -> dict[str, Any]:
-    real, last = gallery.Real.read(root), scope.states[-1]
+    real, last = gallery.Real.read(root), scope.segments
     others = (*scope.controls, *scope.coresets)
     return {
         "segments": {

@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from dasm.coresets import Coreset
 from dasm.data import Dataset
-from dasm.errors import ConfigError, require
+from dasm.difficulty import check_snapshots
+from dasm.errors import require
 from dasm.evaluate import Protocol
 from dasm.evaluators import Evaluators
 from dasm.matching import Matching
 from dasm.networks import Network
-from dasm.plugins import find
+from dasm.plugins import build
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
-
-#: dvc.yaml names the file of every network in use, so it has as many lines as there are networks.
-NETWORKS_IN_DVC_YAML = 2
+from pipeline import methods
 
 
 @final
@@ -30,20 +29,27 @@ class Link:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Control:
-    """An arm without scores; `joint` distils every prefix at once instead of segment by segment."""
-
-    joint: bool
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Who is judged, by which networks, and how."""
+    """Who is judged, at which prefixes, by which networks, and how.
+
+    Attributes:
+        arms: everyone.
+        states: the prefixes, by their number of segments.
+        networks: the first one is distilled with, the others are unseen.
+        protocol: the same for all.
+    """
 
     arms: tuple[str, ...]
+    states: tuple[int, ...]
     networks: tuple[Network, ...]
     protocol: Protocol
+
+    def __post_init__(self) -> None:
+        """Refuse a benchmark of nothing."""
+        require(bool(self.networks), "networks must be at least one", [])
+        require(bool(self.states), "states must be at least one", [])
+        names = [type(network).__name__ for network in self.networks]
+        require(len(set(names)) == len(names), "networks must be of different names", names)
 
 
 @final
@@ -60,11 +66,11 @@ class Study:
     matching: Matching
     planned_ipc: int
     chain: tuple[Link, ...]
+    rescore: tuple[Link, ...]
     segment: Mapping[str, SegmentPlan]
     arms: tuple[str, ...]
     controls: tuple[str, ...]
     coresets: tuple[str, ...]
-    control: Mapping[str, Control]
     benchmark: Benchmark
 
     def __post_init__(self) -> None:
@@ -79,14 +85,38 @@ class Study:
         require(bool(self.chain), "chain must have at least one segment", plain, hint)
         require(self.threads >= 1, "threads must be >= 1", self.threads)
         require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
-        for name in self.coresets:
-            find(Coreset, name, "coresets")  # type: ignore[type-abstract]
+        require(
+            self.chain[: len(self.rescore)] == self.rescore,
+            "rescore must be the beginning of chain",
+            [*self.rescore],
+            hint,
+        )
+        enough = len(self.rescore) >= len(self.chain) - 1 or not self.arms
+        require(enough, "rescore must reach the last segment but one", len(self.rescore), hint)
         everyone = (*self.arms, *self.controls, *self.coresets)
         require(len(set(everyone)) == len(everyone), "arms, controls and coresets must differ", everyone)
         require(set(self.benchmark.arms) == set(everyone), f"benchmark.arms must be {everyone}", self.benchmark.arms)
-        require(set(self.control) == set(self.controls), f"control must describe {self.controls}", [*self.control])
-        if len(self.benchmark.networks) != NETWORKS_IN_DVC_YAML:
-            raise ConfigError(
-                f"benchmark.networks: must be {NETWORKS_IN_DVC_YAML}, got {len(self.benchmark.networks)}"
-                " (dvc.yaml names the file of each; add a line there and raise NETWORKS_IN_DVC_YAML)"
-            )
+        within = all(1 <= state <= len(self.chain) for state in self.benchmark.states)
+        require(within, f"benchmark.states must be in 1 … {len(self.chain)}", [*self.benchmark.states])
+
+
+def parse(study: Mapping[str, Any]) -> Study:
+    """Build a study from what params.yaml says, each arm's own departures included.
+
+    Raises:
+        ConfigError: anything wrong in it, by its path.
+    """
+    whole = build(Study, {name: block for name, block in study.items() if name != "method"}, "params.yaml")
+    methods.check(study)
+    for arm in whole.arms:
+        evaluator = methods.section(study, arm, "evaluator", Evaluators)
+        selection = methods.section(study, arm, "selection", Selection)
+        for snapshots in (evaluator.snapshots, whole.evaluator.snapshots):
+            check_snapshots(selection.score, snapshots)
+    for arm in (*whole.arms, *whole.controls):
+        methods.section(study, arm, "matching", Matching)
+    for arm in whole.coresets:
+        coreset = methods.section(study, arm, "coreset", Coreset)
+        rule = f"evaluator.snapshots must be >= {coreset.snapshots_needed} for the coreset {arm!r}"
+        require(whole.evaluator.snapshots >= coreset.snapshots_needed, rule, whole.evaluator.snapshots)
+    return whole

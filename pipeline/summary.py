@@ -56,17 +56,20 @@ def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["network", "prefix_ipc", "arm", "minus", "mean", "lower", "upper", "n"])
 
 
-def difficulty(states: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
     """Describe the difficulty tables of an arm, a row per state.
 
     `right` is a percentage; `spearman` is the correlation of the scores with those of the state before; `window` is the
-    mean score inside the window of the segment that follows, so the last state has none.
+    mean score inside the window of the segment that follows, which a state after the last segment has not.
     """
     rows = pd.DataFrame(
         {
             "median": [state["score"].median() for state in states],
             "mean": [state["score"].mean() for state in states],
-            "window": [state["score"][state["weight"] > 0].mean() for state in states[:-1]] + [math.nan],
+            "window": [
+                state["score"][state["weight"] > 0].mean() if n < segments else math.nan
+                for n, state in enumerate(states)
+            ],
             "right": [100 * state["right"].mean() for state in states],
         }
     )

@@ -1,14 +1,11 @@
-"""Check every parameter before any work starts."""
+"""Check every parameter before any work starts, and write down what every stage is made of."""
 
-from pathlib import Path
-
-from dasm.plugins import build
-from pipeline import params
-from pipeline.study import Study
+from pipeline import blueprint, params
+from pipeline.study import parse
 
 
 def main() -> None:
-    """Make `data/checked.txt`, or say what is wrong with params.yaml in one line."""
-    build(Study, params.read(), "params.yaml")
-    Path("data").mkdir(exist_ok=True)
-    Path("data/checked.txt").write_text("params.yaml names only what there is.\n")
+    """Make `data/blueprint`, or say what is wrong with params.yaml in one line."""
+    study = params.read()
+    parse(study)
+    blueprint.write(study)

@@ -2,30 +2,46 @@
 
 import torch
 
-from dasm.coresets import Coreset
+from dasm.coresets import Coreset, Guide
+from dasm.evaluate import judge
+from dasm.evaluators import Evaluators
 from dasm.formation import decoded_count, mosaic
-from dasm.plugins import build
+from dasm.readings import Reading
 from dasm.segments import freeze, stored_segment
-from dasm.store import read_split
-from pipeline import layout, params, runtime
+from dasm.store import read_task
+from pipeline import layout, methods, params, runtime
+from pipeline.networks import read_networks
 from pipeline.states import write_state
+from pipeline.study import Benchmark
 
 
 def main(arm: str) -> None:
     """Make `data/distilled/<arm>/<n>` for every n."""
-    study, _ = runtime.start()
-    coreset = build(Coreset, {"name": arm}, f"coreset.{arm}")  # type: ignore[type-abstract]
+    study, device = runtime.start()
+    coreset = methods.section(study, arm, "coreset", Coreset)
+    evaluators, benchmark = (
+        params.section(study, Evaluators, "evaluator"),
+        params.section(study, Benchmark, "benchmark"),
+    )
     seed = params.value(study, "seed")
     with runtime.ledger("coreset", f"coreset-{arm}", arm=arm):
-        real = read_split(layout.REAL, "train")
+        task = read_task(layout.REAL, device)
+        real = task.train
+        teachers = read_networks(layout.TEACHERS, evaluators, real)
+        guide = Guide(
+            readings=[[Reading(network, real) for network in snapshots] for snapshots in teachers],
+            judge=judge(benchmark.protocol, benchmark.networks[0], task, seed),
+        )
         factor = coreset.tiles(params.value(study, "matching.factor"))
         sizes = [params.value(study, f"segment.s{item['k']}.ipc") for item in params.value(study, "chain")]
-        sources = coreset(real, decoded_count(sum(sizes), factor), seed)
+        sources = coreset(real, decoded_count(sum(sizes), factor), seed, guide)
         before, taken = None, 0
         for k, ipc in enumerate(sizes):
             chosen = sources[:, taken : taken + decoded_count(ipc, factor)]
-            images = torch.cat([mosaic(real.pixels(row), factor) for row in chosen])
-            segment = stored_segment(freeze(images), chosen, index=k, factor=factor, lower=0.0, upper=1.0, iterations=0)
+            images = torch.cat([mosaic(real.pixels(row.to(device)), factor) for row in chosen])
+            segment = stored_segment(
+                freeze(images).cpu(), chosen, index=k, factor=factor, lower=0.0, upper=1.0, iterations=0
+            )
             folder = layout.distilled(arm, k + 1)
             write_state(folder, before, [segment], real.class_names, {"arm": arm})
             before, taken = folder, taken + decoded_count(ipc, factor)

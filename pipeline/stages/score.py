@@ -3,28 +3,25 @@
 from dasm.evaluators import Evaluators
 from dasm.selection import Selection
 from dasm.store import read_split
-from dasm.tables import read_difficulty, read_networks, write_difficulty
-from pipeline import layout, params, runtime
+from dasm.tables import read_difficulty, write_difficulty
+from pipeline import layout, methods, params, runtime
+from pipeline.networks import read_networks
 from pipeline.states import read_summary
 
 
 def main(arm: str, state: str) -> None:
     """Make `data/difficulty/<arm>/<state>.parquet`."""
     study, device = runtime.start()
-    evaluators = params.section(study, Evaluators, "evaluator")
-    selection = params.section(study, Selection, "selection")
+    shared = params.section(study, Evaluators, "evaluator")
+    selection = methods.section(study, arm, "selection", Selection)
     number = int(state)
     with runtime.ledger("score", f"score-{arm}-{state}", arm=arm):
         real = read_split(layout.REAL, "train", device)
-        teachers, networks = (
-            read_networks(
-                folder,
-                lambda: evaluators.trainer.start(real, 0).network,
-                evaluators.networks,
-                evaluators.snapshots,
-            )
-            for folder in (layout.TEACHERS, layout.evaluators(arm, number))
-        )
+        teachers = read_networks(layout.TEACHERS, shared, real)
+        networks = teachers
+        if number:
+            own = methods.section(study, arm, "evaluator", Evaluators)
+            networks = read_networks(layout.evaluators(arm, number), own, real)
         prefix_ipc = read_summary(layout.distilled(arm, number))["images_per_class"]
         difficulty, weights = selection.choose(
             real,

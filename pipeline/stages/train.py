@@ -4,13 +4,13 @@ from dasm.evaluators import Evaluators
 from dasm.segments import decoded
 from dasm.store import read_split
 from dasm.tables import read_segments, write_networks
-from pipeline import layout, params, runtime
+from pipeline import layout, methods, params, runtime
 
 
 def main(arm: str, state: str) -> None:
     """Make `data/evaluators/<arm>/<state>`."""
     study, device = runtime.start()
-    evaluators = params.section(study, Evaluators, "evaluator")
+    evaluators = methods.section(study, arm, "evaluator", Evaluators)
     with runtime.ledger("train", f"train-{arm}-{state}", arm=arm):
         real = read_split(layout.REAL, "train", device)
         segments = read_segments(layout.distilled(arm, int(state)))

@@ -1,6 +1,8 @@
-"""dvc.yaml says what the code says: dependencies against the import graph, chain and segments, plug-ins by file."""
+"""dvc.yaml says what the code says: the blueprint of every stage, chain and segments, the graph."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,57 +10,126 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import params
-from tests.graph import ROOT, sources
+from pipeline import blueprint, params
+from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 PARAMS = params.read(ROOT / "params.yaml")
-TEMPLATE = re.compile(r"\$\{([^}]+)\}")
 
 
 def module_of(stage: dict) -> str:
     """The module that a stage's command starts."""
-    return f"pipeline.stages.{stage['cmd'].split()[3]}"
+    return stage["cmd"].split()[3]
 
 
-def code(stage: dict) -> list[str]:
-    return [dep for dep in stage["deps"] if dep.endswith(".py")] if "deps" in stage else []
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.json")}
 
 
-def resolve(template: str) -> list[str]:
-    """The files a templated dependency stands for; an arm's name stands for those of its group."""
-
-    def value(match: re.Match) -> str:
-        found = PARAMS
-        for key in re.findall(r"[^.\[\]]+", match[1]):
-            found = found[int(key)] if isinstance(found, list) else found[key]
-        return str(found)
-
-    if "${item.arm}" in template:
-        return [template.replace("${item.arm}", arm) for arm in PARAMS["coresets"]]
-    return [TEMPLATE.sub(value, template)]
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A copy of the sources, which may be edited, with the blueprint of the default study."""
+    for folder in ("dasm", "pipeline"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    blueprint.write(PARAMS)
+    return tmp_path
 
 
-@pytest.mark.parametrize("name", DVC_YAML)
-def test_a_stage_depends_on_exactly_the_modules_it_imports(name):
+def concerned(project: Path, study=PARAMS) -> set[str]:
+    """Write the blueprint anew; return the files of it that say something else."""
+    before = files(project / blueprint.FOLDER)
+    blueprint.write(study)
+    after = files(project / blueprint.FOLDER)
+    assert after.keys() == before.keys()
+    return {name for name in after if after[name] != before[name]}
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("name", sorted(set(DVC_YAML) - {"check"}))
+def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
+    deps = DVC_YAML[name]["deps"]
+    assert [dep for dep in deps if dep.startswith("data/blueprint/code/")] == [
+        f"data/blueprint/code/{module_of(DVC_YAML[name])}.json"
+    ]
+    assert not [dep for dep in deps if dep.startswith(("dasm", "pipeline"))]
+
+
+def reads(module: str, *patterns: str) -> bool:
+    text = (ROOT / f"pipeline/stages/{module}.py").read_text()
+    if "from pipeline.distillation" in text:
+        text += (ROOT / "pipeline/distillation.py").read_text()
+    if "from pipeline.benchmarking" in text:
+        text += (ROOT / "pipeline/benchmarking.py").read_text()
+    return any(re.search(pattern, text) for pattern in patterns)
+
+
+@pytest.mark.parametrize("name", sorted(set(DVC_YAML) - {"check", "report"}))
+def test_a_stage_depends_on_exactly_the_blocks_and_numbers_that_it_reads(name):
     stage = DVC_YAML[name]
-    fixed = {dep for dep in code(stage) if "$" not in dep}
-    plugins = {file for dep in code(stage) if "$" in dep for file in resolve(dep)}
-    needed = sources(module_of(stage))
-    for plugin in plugins:
-        assert (ROOT / plugin).is_file(), plugin
-        needed |= sources(plugin.removesuffix(".py").replace("/", ".")) - {plugin}
-    assert fixed == needed - plugins
+    module, deps, numbers = module_of(stage), stage["deps"], stage.get("params", [])
+    for block in ("data", "evaluator", "benchmark"):
+        shared = reads(module, rf'params\.\w+\(study, \w+, "{block}', rf'params\.value\(study, "{block}')
+        assert shared == (f"data/blueprint/{block}.json" in deps), block
+    for block in ("matching", "evaluator", "selection"):
+        own = reads(module, rf'methods\.section\(study, arm, "{block}"')
+        # State 0 is scored with the networks that all arms share.
+        assert own == (f"data/blueprint/arms/${{item.arm}}/{block}.json" in deps) or (name, block) == (
+            "begin",
+            "evaluator",
+        )
+    for number in ("seed", "planned_ipc"):
+        assert reads(module, rf'params\.value\(study, "{number}"\)') == (number in numbers), number
+    assert reads(module, r"runtime\.start") == ("threads" in numbers)
 
 
-@pytest.mark.parametrize("name", DVC_YAML)
-def test_plug_ins_are_named_by_file_and_never_by_folder(name):
-    kinds = ("data", "networks", "scores", "windows", "objectives", "coresets")
-    for dep in DVC_YAML[name].get("deps", []):
-        assert dep.rstrip("/") not in {"dasm", "pipeline", *(f"dasm/{kind}" for kind in kinds)}
-        for kind in kinds:
-            if re.fullmatch(rf"dasm/{kind}/(?!__init__).*", dep):
-                assert "$" in dep, f"{dep} is named whether it is in use or not"
+def test_the_blueprint_has_every_file_that_a_stage_depends_on(project):
+    written = {f"data/blueprint/{name}" for name in files(project / blueprint.FOLDER)}
+    groups = {"open_control": "controls", "control": "controls", "coreset": "coresets"}
+    for name, stage in DVC_YAML.items():
+        for dep in stage["deps"]:
+            if dep.startswith("data/blueprint"):
+                arms = PARAMS[groups.get(name, "arms")]
+                assert {dep.replace("${item.arm}", arm) for arm in arms} <= written
+
+
+def test_a_plug_in_concerns_the_arms_that_use_it_and_no_other(project):
+    replace(project / "dasm/windows/budget.py", "width: float = 0.5", "width: float = 0.6")
+    assert concerned(project) == {"arms/dasm/selection.json"}
+    replace(project / "dasm/objectives/gradient.py", "inner_iterations: int = 100", "inner_iterations: int = 50")
+    assert concerned(project) == {f"arms/{arm}/matching.json" for arm in ("dasm", "sequential", "idc")}
+    replace(project / "dasm/networks/mlp.py", "width: int = 128", "width: int = 64")
+    assert concerned(project) == {"benchmark.json"}
+    replace(project / "dasm/coresets/mosaic.py", "return factor", "return factor + 0")
+    assert concerned(project) == {"arms/mosaic/coreset.json"}
+
+
+def test_a_new_or_unused_plug_in_and_words_concern_nobody(project):
+    shutil.copy(project / "dasm/windows/all.py", project / "dasm/windows/unrelated.py")
+    (project / "dasm/objectives/unrelated.py").write_text("")
+    replace(project / "dasm/windows/all.py", "torch.ones", "1 * torch.ones")
+    replace(project / "dasm/matching.py", '"""Optimise the pixels', '"""Optimize the pixels')
+    replace(project / "dasm/train.py", "import torch\n", "import torch  # of course\n")
+    assert concerned(project) == set()
+
+
+def test_code_concerns_the_stages_that_import_it(project):
+    replace(project / "dasm/evaluate.py", "steps must be >= 1", "steps must be at least 1")
+    found = concerned(project)
+    assert {"code/benchmark.json", "code/ceiling.json", "code/coreset.json", "benchmark.json"} <= found
+    assert not {"code/distill.json", "code/score.json", "code/train.json", "code/prepare.json"} & found
+    replace(project / "pipeline/report.css", "{", "{ ")
+    assert concerned(project) == {"code/report.json"}
+
+
+def test_an_option_of_one_arm_concerns_that_arm(project):
+    study = {**PARAMS, "method": {**PARAMS["method"], "sequential": {"matching": {"factor": 2}}}}
+    assert concerned(project, study) == {"arms/sequential/matching.json"}
 
 
 @pytest.mark.parametrize("name", DVC_YAML)
@@ -68,7 +139,7 @@ def test_a_stage_says_what_it_is_and_where_it_runs(name):
 
 
 def test_every_stage_module_is_in_the_graph():
-    used = {module_of(stage).split(".")[-1] for stage in DVC_YAML.values()}
+    used = {module_of(stage) for stage in DVC_YAML.values()}
     assert used == {file.stem for file in (ROOT / "pipeline/stages").glob("[!_]*.py")}
 
 
@@ -93,7 +164,7 @@ def test_the_chain_is_in_the_graph_that_dvc_sees():
     for k in range(len(PARAMS["chain"])):
         assert (f"distill@dasm-s{k}", f"train@dasm-s{k}") in edges
         assert (f"train@dasm-s{k}", f"score@dasm-s{k}") in edges
-        assert (f"distill@dasm-s{k}", f"benchmark@dasm-s{k}") in edges
+        assert (f"distill@dasm-s{k}", f"benchmark@dasm-{k + 1}") in edges
         if k:
             assert (f"score@dasm-s{k - 1}", f"distill@dasm-s{k}") in edges
             assert (f"distill@dasm-s{k - 1}", f"distill@dasm-s{k}") in edges
@@ -105,3 +176,10 @@ def test_the_chain_is_in_the_graph_that_dvc_sees():
 def test_no_path_of_the_shared_folder_or_of_a_machine_in_the_study():
     for file in [Path("params.yaml"), Path("dvc.yaml"), *Path("studies").glob("*/params.yaml")]:
         assert "shared" not in (ROOT / file).read_text()
+
+
+def test_a_blueprint_is_json_with_options_and_sources(project):
+    for name, text in files(project / blueprint.FOLDER).items():
+        content = json.loads(text)
+        assert content["sources"], name
+        assert ("options" in content) == (not name.startswith("code/"))

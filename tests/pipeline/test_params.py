@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
-from dasm.plugins import build
 from pipeline import params
-from pipeline.study import Study
+from pipeline.study import parse
 from tests.graph import ROOT
 
 PARAMS = params.read(ROOT / "params.yaml")
 
 
 def check(values):
-    return build(Study, values, "params.yaml")
+    return parse(values)
 
 
 def test_the_study_in_force_and_the_parked_ones_are_sound():
@@ -72,7 +71,10 @@ CASES = {
     "arms": ("benchmark.arms", ["dasm"], "benchmark.arms must be"),
     "chain": ("chain", [{"k": 1, "next": 2}], "chain must count k = 0, 1"),
     "segments": ("segment", {"s0": {"ipc": 1, "iterations": 1}}, "segment must have s0, s1"),
-    "networks": ("benchmark.networks", [{"name": "mlp"}], "benchmark.networks: must be 2, got 1"),
+    "networks": ("benchmark.networks", [], "benchmark: networks must be at least one, got []"),
+    "twice": ("benchmark.networks", [{"name": "mlp"}, {"name": "mlp"}], "networks must be of different names"),
+    "states": ("benchmark.states", [1, 9], "benchmark.states must be in 1 … 4, got [1, 9]"),
+    "rescore": ("rescore", [{"k": 0, "next": 1}], "rescore must reach the last segment but one, got 1"),
 }
 
 
@@ -106,7 +108,7 @@ def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
-        "match_prefix); did you mean 'objective'?"
+        "match_prefix, windowed); did you mean 'objective'?"
     ]
 
 

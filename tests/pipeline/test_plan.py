@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
+from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
-from dasm.plugins import build
 from pipeline import params, plan
-from pipeline.study import Study
+from pipeline.study import parse
 from tests.graph import ROOT
 
 
@@ -19,11 +19,16 @@ def test_blocks_agree_and_comments_stay(tmp_path, segments):
     plan.main(str(segments), str(path))
     after = params.read(path)
     assert len(after["chain"]) == segments
-    build(Study, after, "params.yaml")
+    parse(after)
+    assert after["rescore"] == after["chain"]
+    assert after["benchmark"]["states"] == list(range(1, segments + 1))
     for k in range(min(segments, len(before["chain"]))):
         assert after["segment"][f"s{k}"] == before["segment"][f"s{k}"]
-    rest = {key: value for key, value in before.items() if key not in ("chain", "segment")}
-    assert {key: value for key, value in after.items() if key not in ("chain", "segment")} == rest
+    for study in (before, after):
+        study["benchmark"].pop("states")
+        for key in ("chain", "rescore", "segment"):
+            study.pop(key)
+    assert before == after
     comments = [line.split("#", 1)[1] for line in (ROOT / "params.yaml").read_text().splitlines() if "#" in line]
     assert all(comment in path.read_text() for comment in comments)
 
@@ -32,3 +37,20 @@ def test_blocks_agree_and_comments_stay(tmp_path, segments):
 def test_no_segments_is_refused(tmp_path, segments):
     with pytest.raises(ConfigError, match="segments must be >= 1"):
         plan.main(segments, str(tmp_path / "params.yaml"))
+
+
+@pytest.mark.parametrize("segments", [2, 3, 6])
+def test_a_study_without_the_last_score_stays_without_it(tmp_path, segments):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    plan.main("3", str(path))
+    study = params.read(path)
+    study["rescore"].pop()
+    study["benchmark"]["states"] = [3]
+    with path.open("w") as file:
+        YAML().dump(study, file)
+    plan.main(str(segments), str(path))
+    after = params.read(path)
+    parse(after)
+    assert after["rescore"] == after["chain"][:-1]
+    assert after["benchmark"]["states"] == {2: [2], 3: [3], 6: [3, 4, 5, 6]}[segments]

@@ -25,10 +25,12 @@ PARAMS = """\
 study: toy  # a comment <that> the page must show
 arms: [dasm]
 controls: [sequential, idc]
-control: {{sequential: {{joint: false}}, idc: {{joint: true}}}}
+method: {{idc: {{joint: true}}}}
 coresets: [random, mosaic]
 chain: [{chain}]
+rescore: [{chain}]
 benchmark:
+  states: {states}
   networks: [{{name: convnet}}, {{name: mlp}}]
 """
 BASE = {"dasm": 0.70, "sequential": 0.66, "idc": 0.68, "random": 0.50, "mosaic": 0.58, "full": 0.95}
@@ -38,7 +40,9 @@ def make_study(root: Path, states: int = 3, classes: int = 3) -> None:
     """Write every artefact of a study with made-up numbers and noise for images."""
     rng = np.random.default_rng(0)
     (root / "params.yaml").write_text(
-        PARAMS.format(chain=", ".join(f"{{k: {k}, next: {k + 1}}}" for k in range(states)))
+        PARAMS.format(
+            chain=", ".join(f"{{k: {k}, next: {k + 1}}}" for k in range(states)), states=[*range(1, states + 1)]
+        )
     )
     images = rng.integers(0, 256, (40 * classes, 1, 8, 8)).astype(np.uint8)
     labels = rng.permutation(np.arange(40 * classes) % classes)
@@ -270,7 +274,7 @@ def test_metrics_are_nested_for_dvc(study):
 
 def test_difficulty_is_summed_up_by_hand(study):
     states = [pd.read_parquet(study / f"data/difficulty/dasm/{n}.parquet") for n in range(4)]
-    rows = summary.difficulty(states)
+    rows = summary.difficulty(states, len(states) - 1)
     for n in (1, 2, 3):
         a, b = (np.argsort(np.argsort(states[i]["score"])) for i in (n - 1, n))
         size = len(a)

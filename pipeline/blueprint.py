@@ -1,0 +1,71 @@
+"""What every part of a study is made of: its options and the source files behind them, one small file each.
+
+`check` writes them to `data/blueprint`; the other stages depend on the files of their own parts. Templates in dvc.yaml
+cannot look up the objective of an arm and then the file of that objective; a file per arm and block says both.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from dasm.coresets import Coreset
+from dasm.data import Dataset
+from dasm.evaluators import Evaluators
+from dasm.matching import Matching
+from dasm.selection import Selection
+from pipeline import methods, params
+from pipeline.sources import closure, digests
+from pipeline.study import Benchmark
+
+FOLDER = Path("data/blueprint")
+
+_KINDS = {"matching": Matching, "evaluator": Evaluators, "selection": Selection, "coreset": Coreset}
+_SHARED = {"data": Dataset, "evaluator": Evaluators, "benchmark": Benchmark}
+
+# Of the report; no Python, so no import leads to them.
+_TEMPLATES = ("*.css", "*.html", "*.md")
+
+
+def write(study: Mapping[str, Any], folder: Path = FOLDER) -> None:
+    """Write the blueprint of a study that has been checked: `code/<stage>`, shared blocks, and each arm's own."""
+    parts = {name: _part(params.section(study, kind, name), study[name]) for name, kind in _SHARED.items()}
+    for group, blocks in methods.BLOCKS.items():
+        for arm in study[group]:
+            for block in blocks:
+                built: object = methods.section(study, arm, block, _KINDS[block])
+                parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
+    for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
+        parts[f"code/{file.stem}"] = {"sources": _stage(file)}
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name, content in parts.items():
+        path = temporary / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def _part(built: object, options: object) -> dict[str, Any]:
+    return {"options": options, "sources": digests(closure(_modules(built)))}
+
+
+def _modules(built: object) -> Iterator[str]:
+    """Yield the modules of the dataclasses that a value consists of, plug-ins among them."""
+    if is_dataclass(built):
+        yield type(built).__module__
+        for field in fields(built):
+            yield from _modules(getattr(built, field.name))
+    elif isinstance(built, tuple | list):
+        for item in built:
+            yield from _modules(item)
+
+
+def _stage(file: Path) -> dict[str, str]:
+    files = closure([".".join(file.with_suffix("").parts)])
+    if file.stem == "report":
+        files |= {path for pattern in _TEMPLATES for path in Path("pipeline").glob(pattern)}
+    return digests(files)

@@ -1,0 +1,66 @@
+"""What an arm is made of: the shared blocks of params.yaml, and its own departures from them under `method`."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from dasm.errors import ConfigError, require
+from pipeline import params
+
+T = TypeVar("T")
+
+#: Groups of arms, with the blocks that an arm of the group is made of.
+BLOCKS: Mapping[str, tuple[str, ...]] = {
+    "arms": ("matching", "evaluator", "selection"),
+    "controls": ("matching",),
+    "coresets": ("coreset",),
+}
+
+
+def block(study: Mapping[str, Any], arm: str, name: str) -> Any:  # noqa: ANN401 - plain values
+    """Return the options of one block of an arm: the shared ones, changed by `method.<arm>.<name>`."""
+    shared = {"name": arm} if name == "coreset" else params.value(study, name)
+    change = _departures(study, arm).get(name)
+    return shared if change is None else merged(shared, change)
+
+
+def section(study: Mapping[str, Any], arm: str, name: str, kind: type[T]) -> T:
+    """Build the dataclass of one block of an arm."""
+    # Deferred: reading parameters must not cost the import of torch.
+    from dasm.plugins import build
+
+    own = name in _departures(study, arm) or name == "coreset"
+    return build(kind, block(study, arm, name), f"method.{arm}.{name}" if own else name)
+
+
+def is_joint(study: Mapping[str, Any], arm: str) -> bool:
+    """Return whether an arm distils every prefix at once instead of segment by segment."""
+    return bool(_departures(study, arm).get("joint", False))
+
+
+def check(study: Mapping[str, Any]) -> None:
+    """Refuse departures of arms that there are not, or in blocks that an arm of the kind does not have."""
+    groups = {arm: group for group in BLOCKS for arm in params.value(study, group)}
+    for arm, change in params.value(study, "method").items():
+        require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
+        if not isinstance(change, Mapping):
+            raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
+        allowed = (*BLOCKS[groups[arm]], *(("joint",) if groups[arm] == "controls" else ()))
+        for key in change:
+            if key not in allowed:
+                raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")
+        if not isinstance(change.get("joint", False), bool):
+            raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
+
+
+def merged(shared: Any, change: Any) -> Any:  # noqa: ANN401 - plain values
+    """Return `shared` changed key by key; a block that names another plug-in replaces the whole block."""
+    if not isinstance(shared, Mapping) or not isinstance(change, Mapping):
+        return change
+    if "name" in change and change["name"] != shared.get("name"):
+        return dict(change)
+    return {**shared, **{key: merged(shared.get(key), value) for key, value in change.items()}}
+
+
+def _departures(study: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = params.value(study, "method").get(arm, {})
+    return found

@@ -1,0 +1,75 @@
+"""Which source files a module is made of, and a digest of each that comments and layout do not change.
+
+DVC does not follow imports. `check` writes these digests to files that the stages depend on, so that a stage runs again
+exactly when a line that it can execute has changed.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+#: Packages whose modules are followed.
+OURS = ("dasm", "pipeline")
+
+
+def closure(modules: Iterable[str], root: Path = Path()) -> set[Path]:
+    """Return the files of some modules and of all modules of ours that they import, directly or not.
+
+    Args:
+        modules: dotted names; names that are no modules of ours are passed over.
+        root: folder that holds our packages.
+
+    Returns:
+        Paths relative to `root`, those of the packages around each module included.
+    """
+    found: set[Path] = set()
+    todo = list(modules)
+    while todo:
+        parts = todo.pop().split(".")
+        for end in range(1, len(parts) + 1):
+            path = _file(parts[:end], root)
+            if path is not None and path not in found:
+                found.add(path)
+                todo += _imports(root / path)
+    return found
+
+
+def digests(files: Iterable[Path], root: Path = Path()) -> dict[str, str]:
+    """Return a digest of what each file says, by path; of Python without comments, docstrings and layout."""
+    return {str(path): _digest(root / path) for path in sorted(files)}
+
+
+def _file(parts: list[str], root: Path) -> Path | None:
+    if parts[0] not in OURS:
+        return None
+    base = Path(*parts)
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if (root / path).is_file()), None)
+
+
+def _imports(file: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from a import b` may name a module or what is in it.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _digest(file: Path) -> str:
+    content = file.read_bytes()
+    if file.suffix == ".py":
+        content = ast.unparse(_without_docstrings(ast.parse(content))).encode()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,74 @@
+"""Arms: what they share, where they depart from it, and departures that make no sense."""
+
+import copy
+
+import pytest
+
+from dasm.errors import ConfigError
+from pipeline import methods, params
+from pipeline.study import parse
+from tests.graph import ROOT
+
+PARAMS = params.read(ROOT / "params.yaml")
+
+
+def changed(**method):
+    return {**copy.deepcopy(PARAMS), "method": method}
+
+
+@pytest.mark.parametrize(
+    ("shared", "change", "expected"),
+    [
+        ({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}),
+        ({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}}, {"a": {"x": 1, "y": 3}}),
+        ({"a": {"name": "p", "x": 1}}, {"a": {"x": 2}}, {"a": {"name": "p", "x": 2}}),
+        ({"a": {"name": "p", "x": 1}}, {"a": {"name": "p", "y": 2}}, {"a": {"name": "p", "x": 1, "y": 2}}),
+        ({"a": {"name": "p", "x": 1}}, {"a": {"name": "q", "y": 2}}, {"a": {"name": "q", "y": 2}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": 1}, {"b": {"c": 1}}, {"a": 1, "b": {"c": 1}}),
+    ],
+)
+def test_a_departure_changes_key_by_key_and_another_plug_in_replaces_the_block(shared, change, expected):
+    before = copy.deepcopy(shared)
+    assert methods.merged(shared, change) == expected
+    assert shared == before
+
+
+def test_an_arm_without_departures_has_the_shared_blocks():
+    for block in methods.BLOCKS["arms"]:
+        assert methods.block(PARAMS, "dasm", block) == PARAMS[block]
+
+
+def test_a_coreset_is_the_plug_in_of_its_name_unless_it_says_another():
+    assert methods.block(PARAMS, "random", "coreset") == {"name": "random"}
+    study = changed(random={"coreset": {"name": "mosaic"}})
+    assert methods.block(study, "random", "coreset") == {"name": "mosaic"}
+
+
+def test_joint_is_what_it_says():
+    assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (
+            {"dsam": {}},
+            "method must describe arms, controls or coresets (dasm, sequential, idc, random, mosaic), got 'dsam'",
+        ),
+        ({"dasm": 3}, "method.dasm: must be a mapping, got 3"),
+        ({"idc": {"selection": {}}}, "method.idc: no option called 'selection' (controls have matching, joint)"),
+        ({"dasm": {"joint": True}}, "method.dasm: no option called 'joint' (arms have matching, evaluator, selection)"),
+        ({"idc": {"joint": 1}}, "method.idc.joint: must be true or false, got 1"),
+        ({"dasm": {"selection": {"window": {"width": 2.0}}}}, "method.dasm.selection.window: width must be in (0, 1]"),
+        (
+            {"dasm": {"matching": {"objective": {"name": "dn"}}}},
+            "method.dasm.matching.objective: no objective called 'dn'",
+        ),
+        ({"random": {"coreset": {"name": "randm"}}}, "did you mean 'random'?"),
+    ],
+)
+def test_a_departure_that_makes_no_sense_is_refused_by_name(method, expected):
+    with pytest.raises(ConfigError) as caught:
+        parse(changed(**method))
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
