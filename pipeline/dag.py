@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 #: Every stage depends on files that this one writes, each on its own few; most of them stay as they are.
 BLUEPRINT = "check"
+
 DVC = (sys.executable, "-m", "dvc")
 
 
@@ -37,11 +38,6 @@ def survey() -> tuple[dict[str, set[str]], set[str]]:
     with ThreadPoolExecutor() as pool:  # `dag` takes no lock, so the two can run together
         graph, status = pool.map(lambda arguments: ask(*arguments), [("dag", "--dot"), ("status", "--json")])
     return parse_dot(graph), set(json.loads(status))
-
-
-def blueprint_is_stale() -> bool:
-    """Ask DVC whether the stage that every other one depends on has to run."""
-    return bool(json.loads(ask("status", "--json", BLUEPRINT)))
 
 
 def parse_dot(text: str) -> dict[str, set[str]]:

@@ -127,13 +127,15 @@ def reproduce(
         before = _watched()
         slots = Slots(jobs, list(devices) if devices else None, set())
         outcomes: dict[str, Outcome] = {}
-        if dag.blueprint_is_stale():
-            outcomes = _walk({dag.BLUEPRINT: set()}, {dag.BLUEPRINT}, slots, children, before)
-        if not _failed(outcomes):
+        parents, dirty = dag.survey()
+        if dag.BLUEPRINT in dirty:
+            outcomes = _walk({dag.BLUEPRINT: set()}, dirty, slots, children, before)
             # Asked again, because only now DVC can see which stages the new blueprint concerns.
             parents, dirty = dag.survey()
-            parents = {stage: above - {dag.BLUEPRINT} for stage, above in dag.select(parents, targets).items()}
-            rest = {stage: above for stage, above in parents.items() if stage not in outcomes}
+        if not _failed(outcomes):
+            # Then it is not above anyone: what it changed, DVC has said.
+            chosen = {stage: above - {*outcomes} for stage, above in dag.select(parents, targets).items()}
+            rest = {stage: above for stage, above in chosen.items() if stage not in outcomes}
             slots.on_gpu = dag.on_gpu(rest)
             outcomes |= _walk(rest, dirty, slots, children, before)
     publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})

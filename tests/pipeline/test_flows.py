@@ -258,6 +258,42 @@ def test_failure_change_and_return(flows: ModuleType, project: Path) -> None:
     assert _verdicts() == dict.fromkeys(STAGES[:3], "Unchanged")
 
 
+BLUEPRINT_YAML = """
+stages:
+  check:
+    cmd: mkdir -p parts && sed 's/ *$//;1q' source.txt > parts/a.txt && sed 1d source.txt > parts/b.txt
+    deps: [source.txt]
+    outs: [parts]
+  a:
+    cmd: cp parts/a.txt a.txt
+    deps: [parts/a.txt]
+    outs: [a.txt]
+  b:
+    cmd: cp parts/b.txt b.txt
+    deps: [parts/b.txt]
+    outs: [b.txt]
+"""
+
+
+def test_only_stages_that_the_blueprint_concerns_are_visited(
+    flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All depend on what `check` writes; it has run, and yet a stage whose own file stayed the same is left alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(BLUEPRINT_YAML)
+    (tmp_path / "params.yaml").write_text("study: toy\n")
+    dag.ask("init", "--quiet", "--no-scm")
+    for text, verdicts in [
+        ("one\ntwo\n", ("Completed", "Completed", "Completed")),
+        ("one   \ntwo\n", ("Completed", "Unchanged", "Unchanged")),
+        ("one\nthree\n", ("Completed", "Unchanged", "Completed")),
+    ]:
+        (tmp_path / "source.txt").write_text(text)
+        flows.reproduce()
+        assert _verdicts() == dict(zip(("check", "a", "b"), verdicts, strict=True))
+        assert (tmp_path / "b.txt").read_text() == text.split("\n", 1)[1]
+
+
 def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path) -> None:
     """Meanwhile another driver is refused, and one that finds somebody else's dvc at work says so."""
     from prefect.settings import PREFECT_API_URL
