@@ -67,7 +67,7 @@ def out_of_place(module: nn.Module) -> nn.Module:
     """Let no activation overwrite its input, which a hook or a second derivative may still want; return the module."""
     for part in module.modules():
         if hasattr(part, "inplace"):
-            part.inplace = False
+            setattr(part, "inplace", False)  # noqa: B010 - a module's attribute might be a tensor to the type checker
     return module
 
 

@@ -24,8 +24,8 @@ class ConvNet(Network):
 
     Attributes:
         width: channels of every block (128 in DC and IDC).
-        depth: number of blocks, each halving the sides. `null` takes the smaller side down to 3 or 4 pixels: 2 blocks
-            up to 16 pixels, 3 up to 32 (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256.
+        depth: number of blocks, each halving the sides. `null` is 2 up to 16 pixels on the smaller side, 3 up to 32
+            (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256 (RDED, arXiv 2312.03526).
         norm: `instance` is group normalisation with one channel per group, `group` with four groups, `layer` is over
             channels, height and width with a scale and shift for each, all as in DC; `none` leaves it out. `batch`
             alone keeps statistics: in training, an image's logits depend on its company.

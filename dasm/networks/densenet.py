@@ -20,17 +20,20 @@ from dasm.networks import Classifier, Network, halvings, out_of_place
 @final
 @dataclass(frozen=True, kw_only=True)
 class DenseNet(Network):
-    """Four dense blocks of 6, 12, 24 and 16 layers with batch normalisation, global average pooling, one linear layer.
+    """Four dense blocks with batch normalisation and a halving between them, global average pooling, one linear layer.
 
     Attributes:
         growth: channels that every layer adds; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
+        blocks: layers of the four dense blocks.
     """
 
     growth: int = 32
+    blocks: tuple[int, ...] = (6, 12, 24, 16)
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
         require(self.growth >= 1, "growth must be >= 1", self.growth)
+        require(len(self.blocks) == 4 and min(self.blocks) >= 1, "blocks must be four numbers >= 1", self.blocks)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, side = image_shape[0], min(image_shape[1:])
@@ -39,7 +42,7 @@ class DenseNet(Network):
 
         width = 2 * self.growth
         with rng.fork(stream):
-            model = Architecture(self.growth, num_init_features=width, num_classes=num_classes)
+            model = Architecture(self.growth, self.blocks, width, num_classes=num_classes)
             features = model.features
             kernel, stride = (3, 1) if side <= 64 else (7, 2)
             features.conv0 = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)

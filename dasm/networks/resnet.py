@@ -60,12 +60,13 @@ class ResNet(Network):
     def _stages(self, halved: int) -> list[nn.Module]:
         from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
-        block = partial(Bottleneck if self.depth == 50 else BasicBlock, norm_layer=self._norm)
+        kind = Bottleneck if self.depth == 50 else BasicBlock
+        block = partial(kind, norm_layer=self._norm)
         blocks: list[nn.Module] = []
         inputs = self.width
         for stage, count in enumerate(_BLOCKS[self.depth]):
             planes, stride = self.width * 2**stage, 2 if 1 <= stage <= halved else 1
-            outputs = planes * block.func.expansion
+            outputs = planes * kind.expansion
             shortcut = None
             if inputs != outputs:
                 shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), self._norm(outputs))

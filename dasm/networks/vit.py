@@ -42,8 +42,8 @@ class ViT(Network):
         """Refuse an empty network and heads that do not divide the width."""
         require(self.depth >= 1, "depth must be >= 1", self.depth)
         require(self.heads >= 1, "heads must be >= 1", self.heads)
-        good = self.width >= 1 and self.width % self.heads == 0
-        require(good, f"width must be a multiple of heads, {self.heads}", self.width)
+        require(self.width >= 1, "width must be >= 1", self.width)
+        require(self.width % self.heads == 0, f"width must be a multiple of {self.heads} heads", self.width)
         require(self.patch is None or self.patch >= 1, "patch must be >= 1", self.patch)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
