@@ -1,4 +1,7 @@
-"""Networks: one file per architecture. A network is built with its own stream and says what its features are."""
+"""Networks: one file per architecture. A network is built with its own stream and says what its features are.
+
+torchvision is imported inside `build` of the few that need it: it costs every stage six seconds at start.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -50,6 +53,23 @@ class Network(ABC):
         Raises:
             ConfigError: the images are too small for the architecture; the message gives the smallest side that works.
         """
+
+
+def halvings(image_shape: tuple[int, int, int], at_most: int) -> int:
+    """Return how many of `at_most` halvings (rounding down) leave at least 2 x 2 pixels; sides are at least 2.
+
+    An architecture leaves out its last halvings on images that are too small for them: of a single pixel, instance
+    normalisation leaves nothing, and batch normalisation cannot be trained on a batch of one image.
+    """
+    return min(at_most, min(image_shape[1:]).bit_length() - 2)
+
+
+def out_of_place(module: nn.Module) -> nn.Module:
+    """Let no activation overwrite its input, which a hook or a second derivative may still want; return the module."""
+    for part in module.modules():
+        if hasattr(part, "inplace"):
+            setattr(part, "inplace", False)  # noqa: B010 - a module's attribute might be a tensor to the type checker
+    return module
 
 
 def predict(network: Classifier, data: LabelledImages) -> Float[Tensor, "n k"]:

@@ -1,43 +1,27 @@
-"""The contract of every network in the folder, with its default options."""
-
-import re
+"""The contract of every network in the folder, in narrow versions of what would take long."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dasm.errors import ConfigError
-from dasm.networks import Network, predict
-from dasm.plugins import build
+from dasm.networks import halvings, predict
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
-from tests.handmade import equal_states, listed, with_batch_norm
+from tests.handmade import equal_states, with_batch_norm
+from tests.networks.versions import NAMES, VARIANTS, made, narrow, noise, smallest_side, variant_id
 
-NAMES = listed("networks")
 every_network = pytest.mark.parametrize("name", NAMES)
-
-
-def made(name) -> Network:
-    return build(Network, {"name": name}, "network")
-
-
-def smallest_side(network, channels, side):
-    """The smallest side that works according to the refusal of `side`, or `side` itself where it is not refused."""
-    try:
-        network.build((channels, side, side), 2, 0)
-    except ConfigError as error:
-        return int(re.search(r">= (\d+)", str(error)).group(1))
-    return side
+every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=map(variant_id, VARIANTS))
 
 
 @every_network
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", [8, 28, 32, 64])
-def test_a_network_reads_images_of_its_size_or_names_the_smallest(name, side, channels):
-    network = made(name)
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 8), (1, 28), (3, 32), (3, 64), (1, 96)])
+def test_a_network_reads_images_of_its_size_or_names_the_smallest(name, channels, side):
+    network = narrow(name)
     works = max(side, smallest_side(network, channels, side))
-    inputs = torch.randn(2, channels, works, works, generator=torch.Generator().manual_seed(0))
     classifier = network.build((channels, works, works), 5, 0).eval()
+    inputs = noise(2, channels, works, works)
     features = classifier.features(inputs)
     assert features.shape == (2, classifier.head.in_features)
     logits = classifier(inputs)
@@ -47,26 +31,27 @@ def test_a_network_reads_images_of_its_size_or_names_the_smallest(name, side, ch
 
 @every_network
 def test_the_smallest_side_works_and_the_next_smaller_does_not(name):
-    network = made(name)
+    network = narrow(name)
     smallest = smallest_side(network, 1, 1)
     classifier = network.build((1, smallest, smallest), 2, 0).eval()
     assert classifier(torch.zeros(1, 1, smallest, smallest)).isfinite().all()
     if smallest > 1:
-        with pytest.raises(ConfigError, match=f">= {smallest}"):
-            network.build((1, 64, smallest - 1), 2, 0)
-        with pytest.raises(ConfigError, match=f">= {smallest}"):
-            network.build((1, smallest - 1, 64), 2, 0)
+        for height, width in ((64, smallest - 1), (smallest - 1, 64), (smallest - 1, smallest - 1)):
+            message = rf"^sides must be >= {smallest} for \w.*, got \({height}, {width}\)$"
+            with pytest.raises(ConfigError, match=message):
+                network.build((1, height, width), 2, 0)
 
 
 @every_network
-def test_a_network_reads_images_that_are_not_square(name):
-    classifier = made(name).build((3, 40, 33), 4, 0).eval()
-    assert classifier(torch.zeros(2, 3, 40, 33)).shape == (2, 4)
+@pytest.mark.parametrize("sides", [(40, 33), (12, 64), (97, 65)])
+def test_a_network_reads_images_that_are_not_square(name, sides):
+    classifier = narrow(name).build((3, *sides), 4, 0).eval()
+    assert classifier(torch.zeros(2, 3, *sides)).shape == (2, 4)
 
 
 @every_network
 def test_initialisation_depends_on_the_stream_alone(name):
-    network, shape = made(name), (1, 32, 32)
+    network, shape = narrow(name), (1, 32, 32)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = network.build(shape, 3, 5)
@@ -74,36 +59,89 @@ def test_initialisation_depends_on_the_stream_alone(name):
     torch.manual_seed(2)
     assert equal_states(first, network.build(shape, 3, 5))
     other = network.build(shape, 3, 6)
-    pairs = zip(first.named_parameters(), other.parameters(), strict=True)
-    assert not any(torch.equal(a, b) for (_, a), b in pairs if a.dim() > 1)
+    pairs = zip(first.parameters(), other.parameters(), strict=True)
+    # Tokens and layer scales start as constants.
+    assert not any(torch.equal(a, b) for a, b in pairs if a.dim() > 1 and a.unique().numel() > 1)
 
 
 @every_network
 def test_a_few_steps_bring_the_loss_down(name):
-    data = make_blobs(8, 0, side=smallest_side(made(name), 1, 16))
+    network = narrow(name)
+    data = make_blobs(8, 0, side=smallest_side(network, 1, 8))
     recipe = Recipe(batch_size=24, learning_rate=0.05, augmentation=(), cutmix=0.0)
-    trainer = Trainer(network=made(name), recipe=recipe)
-    before = F.cross_entropy(predict(trainer.start(data, 0).network, data), data.labels)
-    (trained,) = trainer.train(data, 15, stream=0)
-    assert F.cross_entropy(predict(trained, data), data.labels) < 0.7 * before
+    trainer = Trainer(network=network, recipe=recipe)
+
+    def loss(classifier):
+        # In training mode: running statistics need longer than a few steps, most of all those of depthwise maps.
+        return F.cross_entropy(classifier.train()(data.inputs()), data.labels)
+
+    before = loss(trainer.start(data, 0).network)
+    # Without any norm the loss hardly moves at first.
+    (trained,) = trainer.train(data, 40 if name == "alexnet" else 15, stream=0)
+    assert loss(trained) < 0.7 * before
 
 
 @every_network
-def test_the_gradient_reaches_every_weight(name):
-    side = smallest_side(made(name), 1, 16)
-    classifier = made(name).build((1, side, side), 3, 0)
-    inputs = torch.randn(4, 1, side, side, generator=torch.Generator().manual_seed(0))
-    F.cross_entropy(classifier(inputs), torch.tensor([0, 1, 2, 0])).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in classifier.parameters() if p.dim() > 1)
+@pytest.mark.parametrize("side", [8, 28, 64])
+def test_training_repeats_and_depends_on_the_stream_alone(name, side):
+    network = narrow(name)
+    data = make_blobs(1, 0, side=smallest_side(network, 1, side))
+    trainer = Trainer(network=network, recipe=Recipe(batch_size=2, augmentation=("flip", "crop"), cutmix=0.5))
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    # The second of two steps is on a batch of one image.
+    (first,) = trainer.train(data, 2, stream=3)
+    assert torch.equal(torch.get_rng_state(), state), "dropout or stochastic depth draws from the global stream"
+    torch.manual_seed(2)
+    (second,) = trainer.train(data, 2, stream=3)
+    assert equal_states(first, second)
+    assert all(p.isfinite().all() for p in first.parameters())
+    start = trainer.start(data, 3).network
+    assert not torch.equal(predict(start, data), predict(first, data))
 
 
-@every_network
-def test_logits_do_not_depend_on_the_company_of_an_image(name):
-    side = smallest_side(made(name), 1, 16)
-    data = make_blobs(3, 0, side=side)
-    classifier = made(name).build(data.image_shape, 3, 0).train()
+@every_variant
+@pytest.mark.parametrize("side", [8, 28, 64, 224])
+def test_the_gradient_reaches_every_weight(name, options, side):
+    network = narrow(name, **options)
+    side = smallest_side(network, 1, side)
+    classifier = network.build((1, side, side), 3, 0).train()
+    inputs = noise(2, 1, side, side).requires_grad_()
+    kept = inputs.detach().clone()
+    F.cross_entropy(classifier(inputs), torch.tensor([0, 2])).backward()
+    for key, parameter in classifier.named_parameters():
+        if parameter.dim() > 1:
+            gradient = parameter.grad
+            assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0, key
+    assert inputs.grad.abs().sum() > 0
+    assert torch.equal(inputs, kept)
+
+
+@every_variant
+def test_a_batch_of_one_image_can_be_learned_from(name, options):
+    # The last batch of an epoch may hold one image; batch normalisation of one pixel would refuse it.
+    network = narrow(name, **options)
+    side = smallest_side(network, 1, 1)
+    classifier = network.build((1, side, side), 3, 0).train()
+    F.cross_entropy(classifier(noise(1, 1, side, side)), torch.tensor([1])).backward()
+    assert all(p.grad.isfinite().all() for p in classifier.parameters())
+
+
+@every_variant
+def test_nothing_works_in_place_and_nothing_is_dropped(name, options):
+    for part in narrow(name, **options).build((3, 64, 64), 3, 0).modules():
+        assert not getattr(part, "inplace", False), part
+        assert not getattr(part, "p", 0), f"{part} would draw from the global stream"
+
+
+@every_variant
+def test_logits_do_not_depend_on_the_company_of_an_image(name, options):
+    network = narrow(name, **options)
+    data = make_blobs(3, 0, side=smallest_side(network, 1, 16))
+    classifier = network.build(data.image_shape, 3, 0).train()
     alone = torch.cat([predict(classifier, data.subset(torch.tensor([i]))) for i in range(len(data))])
-    torch.testing.assert_close(predict(classifier, data), alone, rtol=1e-4, atol=1e-5)
+    # Instance normalisation of 2 x 2 nearly equal pixels enlarges rounding errors.
+    torch.testing.assert_close(predict(classifier, data), alone, rtol=1e-3, atol=1e-3)
 
 
 def test_prediction_is_in_evaluation_mode_and_leaves_no_trace(blobs):
@@ -129,25 +167,49 @@ def test_prediction_in_batches_keeps_the_order(monkeypatch, blobs):
     torch.testing.assert_close(predict(with_batch_norm(), blobs), whole)
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp"])
-@pytest.mark.parametrize("option", ["width", "depth"])
-def test_an_empty_network_is_refused(name, option):
-    with pytest.raises(ConfigError, match=rf"^network: {option} must be >= 1, got 0$"):
-        build(Network, {"name": name, option: 0}, "network")
+@pytest.mark.parametrize(
+    ("height", "width", "at_most", "number"),
+    [
+        *(
+            (side, side, 3, number)
+            for side, number in ((2, 0), (3, 0), (4, 1), (7, 1), (8, 2), (15, 2), (16, 3), (224, 3))
+        ),
+        (28, 28, 4, 3),
+        (32, 32, 4, 4),
+        (64, 8, 3, 2),
+        (8, 64, 3, 2),
+    ],
+)
+def test_halvings_leave_two_pixels_on_the_smaller_side(height, width, at_most, number):
+    assert halvings((3, height, width), at_most) == number
 
 
-def test_the_convnet_is_that_of_the_field():
-    classifier = made("convnet").build((3, 32, 32), 10, 0)
-    # 128 channels three times, one scale and shift each, 2048 features: 320,010 weights (DC, arXiv 2006.05929).
-    assert sum(p.numel() for p in classifier.parameters()) == 320_010
-    assert classifier.head.in_features == 2048
+@pytest.mark.parametrize(
+    ("name", "option", "value", "rule"),
+    [
+        ("densenet", "blocks", [2, 2, 2], "four numbers >= 1"),
+        *((name, option, 0, ">= 1") for name in ("convnet", "mlp", "vit") for option in ("width", "depth")),
+        *((name, "width", 0, ">= 1") for name in ("convnext", "resnet", "resnet_ap", "vgg")),
+        ("alexnet", "widths", [8, 8], "five numbers >= 1"),
+        ("alexnet", "widths", [8, 8, 0, 8, 8], "five numbers >= 1"),
+        ("convnext", "depths", [1, 1, 1], "four numbers >= 1"),
+        ("convnext", "depths", [1, 1, 1, 0], "four numbers >= 1"),
+        ("densenet", "growth", 0, ">= 1"),
+        ("efficientnet", "width", 0.0, "> 0"),
+        ("efficientnet", "depth", 0.0, "> 0"),
+        ("resnet", "depth", 34, "one of 10, 18, 50"),
+        ("resnet", "norm", "layer", "one of batch, instance"),
+        ("resnet_ap", "depth", 34, "one of 10, 18"),
+        ("vit", "heads", 0, ">= 1"),
+        ("vit", "heads", 5, "multiple of 5 heads"),
+        ("vit", "patch", 0, ">= 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, option, value, rule):
+    with pytest.raises(ConfigError, match=rf"^network.*must be .*{rule}, got "):
+        made(name, **{option: value})
 
 
-@pytest.mark.parametrize(("norm", "same"), [("instance", True), ("none", False)])
-def test_instance_norm_takes_the_contrast_away_and_none_does_not(norm, same):
-    inputs = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    network = build(Network, {"name": "convnet", "width": 4, "depth": 1, "norm": norm}, "network")
-    classifier = network.build((1, 8, 8), 2, 0)
-    with torch.no_grad():
-        classifier.body[0].bias.zero_()
-    assert torch.allclose(classifier(inputs), classifier(inputs * 5), atol=1e-3) is same
+def test_group_norm_needs_a_width_that_four_groups_divide():
+    with pytest.raises(ConfigError, match=r"^network: width must be a multiple of 4 for group norm, got 6$"):
+        made("convnet", width=6, norm="group")
