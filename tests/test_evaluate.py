@@ -35,7 +35,7 @@ def test_accuracy_is_the_share_of_right_answers():
 
 def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task):
     protocol = Protocol(recipe=RECIPE, steps=60, seeds=3)
-    found = evaluate(protocol, MLP(width=16), task.train, task, root=0)
+    found = evaluate(protocol, MLP(width=16), [task.train], task, root=0)
     assert [result.seed for result in found] == [0, 1, 2]
     assert all(result.test > 0.9 and result.validation > 0.9 for result in found)
 
@@ -53,13 +53,13 @@ def test_validation_and_test_are_not_mixed_up(task):
             std=task.test.std,
         ),
     )
-    (found,) = evaluate(Protocol(recipe=RECIPE, steps=60, seeds=1), MLP(width=16), task.train, swapped, root=0)
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=60, seeds=1), MLP(width=16), [task.train], swapped, root=0)
     assert found.validation > 0.9 and found.test < 0.1
 
 
 def started(training, task, root=0):
     network = Watched()
-    evaluate(Protocol(recipe=RECIPE, steps=1, seeds=2), network, training, task, root)
+    evaluate(Protocol(recipe=RECIPE, steps=1, seeds=2), network, [training], task, root)
     # The first network built for a seed is the one that is trained.
     return network.built[0], network.built[len(network.built) // 2]
 
@@ -78,14 +78,14 @@ def test_seeds_and_roots_start_from_weights_of_their_own(task):
 
 def test_the_same_root_gives_the_same_accuracies(task):
     protocol = Protocol(recipe=RECIPE, steps=3, seeds=2)
-    first, again = (evaluate(protocol, MLP(width=4), task.train, task, root=-5) for _ in range(2))
+    first, again = (evaluate(protocol, MLP(width=4), [task.train], task, root=-5) for _ in range(2))
     assert first == again
 
 
 def test_a_training_set_that_misses_a_class_is_refused(task):
     two = task.train.subset(torch.arange(32))
     with pytest.raises(ConfigError, match=r"^benchmark: the training set must hold every class, got none of \[2\]$"):
-        evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), two, task, root=0)
+        evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [two], task, root=0)
 
 
 @pytest.mark.parametrize("option", ["steps", "seeds"])
@@ -101,5 +101,5 @@ def test_random_labels_give_chance_accuracy(task):
         images=data.images, labels=data.labels[order], class_names=data.class_names, mean=data.mean, std=data.std
     )
     judged = type(task)(train=data, validation=shuffled, test=shuffled)
-    (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), data, judged, root=0)
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), [data], judged, root=0)
     assert found.test == pytest.approx(1 / 3, abs=0.12)

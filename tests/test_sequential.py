@@ -94,9 +94,9 @@ def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs,
     seen = []
     train = Trainer.train
 
-    def spy(self, data, steps, stream, snapshots=1):
+    def spy(self, data, steps, stream, snapshots=1, **options):
         seen.append((len(data), steps, stream, data.images[: len(data) // 2].float().sum().item()))
-        return train(self, data, steps, stream, snapshots)
+        return train(self, data, steps, stream, snapshots, **options)
 
     monkeypatch.setattr(Trainer, "train", spy)
     segments = list(method.distil(blobs, PLANS, seed=0))
@@ -110,10 +110,10 @@ def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs,
 
 def test_training_streams_differ_over_roots_states_and_networks(method, blobs, monkeypatch):
     streams = []
-    monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, snapshots: streams.append(stream) or [])
+    monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, *_, **__: streams.append(stream) or [])
     for root in range(-2, 6):
         for state in range(4):
-            method.evaluators.train(blobs, state, root)
+            method.evaluators.train([blobs], state, root)
     assert len(set(streams)) == len(streams) == 8 * 4 * 2
 
 
