@@ -91,8 +91,8 @@ def join(parts: Sequence[LabelledImages]) -> LabelledImages:
     if len(parts) == 1:
         return parts[0]
     assert len({part.images.dtype for part in parts}) == 1, "8-bit and floating-point images do not mix"
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels")}
-    return replace(parts[0], **joined)
+    images, labels = ([getattr(part, name) for part in parts] for name in ("images", "labels"))
+    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels))
 
 
 def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:

@@ -7,7 +7,7 @@ from dasm.errors import ConfigError
 from dasm.evaluate import Protocol, accuracy, evaluate
 from dasm.networks import Classifier, Network
 from dasm.networks.mlp import MLP
-from dasm.train import Recipe
+from dasm.train import Learner, Recipe
 from tests.conftest import make_blobs
 from tests.handmade import answering, one_hot_set
 
@@ -86,6 +86,38 @@ def test_a_training_set_that_misses_a_class_is_refused(task):
     two = task.train.subset(torch.arange(32))
     with pytest.raises(ConfigError, match=r"^benchmark: the training set must hold every class, got none of \[2\]$"):
         evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [two], task, root=0)
+
+
+def sizes_learnt(monkeypatch, order, parts, task, steps=7):
+    """How many images the network draws from at every step."""
+    sizes, step = [], Learner.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", lambda self, data, *rest: sizes.append(len(data)) or step(self, data, *rest))
+        evaluate(Protocol(recipe=RECIPE, steps=steps, seeds=1, order=order), MLP(width=4), parts, task, root=0)
+    return sizes
+
+
+def test_shuffled_draws_from_the_whole_set_and_stagewise_from_ever_more_of_it(task, monkeypatch):
+    parts = [make_blobs(size, size) for size in (2, 1, 3)]
+    assert sizes_learnt(monkeypatch, "shuffled", parts, task) == [18] * 7
+    assert sizes_learnt(monkeypatch, "stagewise", parts, task) == [6, 6, 6, 9, 9, 18, 18]
+
+
+def test_a_set_in_one_part_is_judged_the_same_in_either_order(task):
+    halves = [task.train.subset(torch.arange(30)), task.train.subset(torch.arange(30, 48))]
+    shuffled, in_parts, stagewise = (
+        evaluate(Protocol(recipe=RECIPE, steps=20, seeds=2, order=order), MLP(width=4), parts, task, root=0)
+        for order, parts in (("shuffled", [task.train]), ("shuffled", halves), ("stagewise", [task.train]))
+    )
+    assert shuffled == in_parts == stagewise
+
+
+def test_every_class_may_come_from_another_part(task):
+    parts = [task.train.subset(task.train.members(label)) for label in range(3)]
+    protocol = Protocol(recipe=RECIPE, steps=60, seeds=1)
+    assert evaluate(protocol, MLP(width=16), parts, task, root=0)[0].test > 0.9
+    with pytest.raises(ConfigError, match=r"got none of \[1\]$"):
+        evaluate(protocol, MLP(width=16), [parts[0], parts[2]], task, root=0)
 
 
 @pytest.mark.parametrize("option", ["steps", "seeds"])
