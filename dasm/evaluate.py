@@ -1,8 +1,8 @@
 """The benchmark: fresh networks trained on a set, accuracy on real images at the last step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 from jaxtyping import Int64
 from torch import Tensor
@@ -11,7 +11,7 @@ from dasm import rng
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier, Network, predict
 from dasm.train import Recipe, Trainer
-from dasm.types import LabelledImages, Task
+from dasm.types import LabelledImages, Task, join, prefixes
 
 
 @final
@@ -23,11 +23,15 @@ class Protocol:
         recipe: of every network.
         steps: optimiser steps, the same for a set of 10 images and for the full data.
         seeds: networks trained per set and architecture.
+        order: `shuffled` draws batches from the whole set; `stagewise` trains on its first segment, then on the first
+            two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
+            report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
     """
 
     recipe: Recipe
     steps: int
     seeds: int
+    order: Literal["shuffled", "stagewise"] = "shuffled"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -65,7 +69,9 @@ def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callab
     return accuracy_of
 
 
-def evaluate(protocol: Protocol, network: Network, training: LabelledImages, task: Task, root: int) -> list[Accuracy]:
+def evaluate(
+    protocol: Protocol, network: Network, parts: Sequence[LabelledImages], task: Task, root: int
+) -> list[Accuracy]:
     """Train one architecture several times on a set.
 
     Network number s starts from the same weights whatever the set, so that two sets can be compared pair by pair.
@@ -73,20 +79,21 @@ def evaluate(protocol: Protocol, network: Network, training: LabelledImages, tas
     Args:
         protocol: how.
         network: architecture.
-        training: decoded training images.
+        parts: decoded training images, segment by segment; a set without segments is a single part.
         task: its validation and test images are looked at once, after the last step.
         root: root seed.
 
     Raises:
         ConfigError: the training set misses a class.
     """
+    *before, training = prefixes(parts) if protocol.order == "stagewise" else [join(parts)]
     missing = set(range(training.num_classes)) - set(training.labels.tolist())
     if missing:
         raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")
     trainer = Trainer(network=network, recipe=protocol.recipe)
     results = []
     for seed in range(protocol.seeds):
-        (trained,) = trainer.train(training, protocol.steps, rng.derive(root, "benchmark", seed))
+        (trained,) = trainer.train(training, protocol.steps, rng.derive(root, "benchmark", seed), before=before)
         results.append(
             Accuracy(seed=seed, validation=accuracy(trained, task.validation), test=accuracy(trained, task.test))
         )

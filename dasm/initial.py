@@ -1,9 +1,9 @@
 """Which real images a segment starts from.
 
-Under a window they are spread evenly over its ranks (the initialisation follows the targeted difficulty, as in SelMatch
-and CUDD); without one they follow a random order of the class, and each segment goes on where the last one stopped, so
-that the segments of a sequence start from the same images as one joint set. Images that an earlier segment started from
-are passed over as long as enough others remain.
+Under a window they are spread evenly over its ranks, or over its weight where it is soft (the initialisation follows
+the targeted difficulty, as in SelMatch and CUDD); without one they follow a random order of the class, and each segment
+goes on where the last one stopped, so that the segments of a sequence start from the same images as one joint set.
+Images that an earlier segment started from are passed over as long as enough others remain.
 """
 
 import torch
@@ -41,12 +41,7 @@ def choose_sources(
     windowed = bool((weights != weights[0]).any())
     rows = []
     for label in range(real.num_classes):
-        members = real.members(label).cpu()
-        if len(members) < count:
-            raise ConfigError(
-                f"class {label} ({real.class_names[label]}): must have at least {count} images, got {len(members)}"
-                " (fewer images per class or a smaller factor need fewer)"
-            )
+        members = class_members(real, label, count)
         if windowed:
             assert rank is not None, "differing weights come from ranks"
             members = members[torch.argsort(rank[members], stable=True)]
@@ -59,13 +54,37 @@ def choose_sources(
         else:
             members = members[torch.randperm(len(members), generator=rng.generator(stream, "order", label))]
         fresh = members[~torch.isin(members, used)]
-        rows.append(_spread(fresh if len(fresh) >= count else members, count, windowed))
+        if len(fresh) >= count:
+            members = fresh
+        rows.append(members[_spread(weights[members], count)] if windowed else members[:count])
     return torch.stack(rows)
 
 
-def _spread(members: Int64[Tensor, " n"], count: int, windowed: bool) -> Int64[Tensor, " t"]:
-    if not windowed:
-        return members[:count]
-    # The middle of each of `count` equal parts of the window.
-    places = ((torch.arange(count, dtype=torch.float64) + 0.5) * len(members) / count).long()
-    return members[places]
+def class_members(real: LabelledImages, label: int, count: int) -> Int64[Tensor, " n"]:
+    """Return the indices of one class, in data order, on the CPU.
+
+    Raises:
+        ConfigError: there are fewer than `count`.
+    """
+    members = real.members(label).cpu()
+    if len(members) < count:
+        raise ConfigError(
+            f"class {label} ({real.class_names[label]}): must have at least {count} images, got {len(members)}"
+            " (fewer images per class or a smaller factor need fewer)"
+        )
+    return members
+
+
+def _spread(weights: Float[Tensor, " n"], count: int) -> Int64[Tensor, " t"]:
+    middles = torch.arange(count, dtype=torch.float64) + 0.5
+    if bool((weights == weights[0]).all()):
+        # The middle of each of `count` equal parts of the window.
+        return (middles * len(weights) / count).long()
+    # The same for parts of equal weight. No image may fill more than one part, or it would be taken twice.
+    share = weights.double() / weights.sum(dtype=torch.float64) * count
+    full = torch.zeros(len(share), dtype=torch.bool)
+    while bool((share > 1).any()):
+        full |= share >= 1
+        share = torch.where(full, 1.0, share / share[~full].sum() * (count - int(full.sum())))
+    # Rounded, because two middles a full part apart must not fall on one image for the last bit of a sum.
+    return torch.searchsorted(share.cumsum(0).round(decimals=9), middles, right=True)

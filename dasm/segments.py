@@ -15,7 +15,7 @@ from dasm.formation import decode_set, decoded_count, mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.objectives import Surroundings
-from dasm.types import LabelledImages, Segment
+from dasm.types import LabelledImages, Segment, join
 from dasm.windows import edges
 
 
@@ -154,13 +154,9 @@ def stored(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
 
 def decoded(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
     """Return all training images of the segments, each decoded with its own factor (A15)."""
-    parts = [decode_set(stored([segment], real), segment.factor) for segment in segments]
-    if not parts:
-        raise ConfigError("segments: must be at least one, got none")
-    return LabelledImages(
-        images=torch.cat([part.images for part in parts]),
-        labels=torch.cat([part.labels for part in parts]),
-        class_names=real.class_names,
-        mean=real.mean,
-        std=real.std,
-    )
+    return join(decoded_parts(segments, real))
+
+
+def decoded_parts(segments: Sequence[Segment], real: LabelledImages) -> list[LabelledImages]:
+    """Return the training images of each segment, for those who learn them in their order."""
+    return [decode_set(stored([segment], real), segment.factor) for segment in segments]

@@ -11,9 +11,10 @@ import torch
 
 from dasm.difficulty import measure
 from dasm.errors import require
-from dasm.evaluators import Evaluators
+from dasm.evaluators import Evaluators, trained
 from dasm.matching import Matching
-from dasm.segments import SegmentPlan, decoded, distil_segment
+from dasm.networks import Classifier
+from dasm.segments import SegmentPlan, decoded_parts, distil_segment
 from dasm.selection import Selection
 from dasm.types import LabelledImages, Segment
 
@@ -43,7 +44,7 @@ class Sequential:
     def distil(
         self, real: LabelledImages, plans: Sequence[SegmentPlan], seed: int, prefix: Sequence[Segment] = ()
     ) -> Iterator[Segment]:
-        """Yield the segments of a synthetic set, from easy to hard.
+        """Yield the segments that follow `prefix`, from easy to hard, each frozen before the next is begun.
 
         Args:
             real: the real training set.
@@ -51,35 +52,28 @@ class Sequential:
             seed: root seed; any integer.
             prefix: finished segments to go on from. Every segment has its own streams, so a run that goes on ends with
                 the same bytes as one that was never interrupted.
-
-        Yields:
-            The segments that follow `prefix`, each frozen before the next is begun.
         """
-        teachers = self.evaluators.train(real, 0, seed) if self.selection is not None else []
+        teachers = self.evaluators.train([real], 0, seed) if self.selection is not None else []
         first = measure(real, teachers, self.selection.score) if self.selection is not None and prefix else None
-        for state in range(len(prefix), len(plans)):
+        networks: list[list[Classifier]] = []
+        for state, plan in list(enumerate(plans))[len(prefix) :]:
             weights, rank = torch.ones(len(real)), None
             if self.selection is not None:
+                if prefix:
+                    networks = self.evaluators.train(decoded_parts(prefix, real), state, seed, trained(networks))
                 difficulty, weights = self.selection.choose(
                     real,
-                    self.evaluators.train(decoded(prefix, real), state, seed) if prefix else teachers,
-                    reference=[snapshots[-1] for snapshots in teachers] if prefix else (),
+                    networks or teachers,
+                    reference=trained(teachers) if prefix else (),
                     first=first,
                     segments=state,
-                    prefix_ipc=sum(plan.ipc for plan in plans[:state]),
+                    prefix_ipc=sum(earlier.ipc for earlier in plans[:state]),
                     planned_ipc=self.planned_ipc,
                     seed=seed,
                 )
                 first, rank = first or difficulty, difficulty.rank
             segment, _ = distil_segment(
-                self.matching,
-                plans[state],
-                real,
-                prefix,
-                weights=weights,
-                rank=rank,
-                planned_ipc=self.planned_ipc,
-                seed=seed,
+                self.matching, plan, real, prefix, weights=weights, rank=rank, planned_ipc=self.planned_ipc, seed=seed
             )
             prefix = (*prefix, segment)
             yield segment

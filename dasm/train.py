@@ -5,7 +5,7 @@ augmentation per image, CutMix on half of the batches. Training is counted in st
 different sizes get equal compute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -76,21 +76,36 @@ class Trainer:
         network = self.network.build(data.image_shape, data.num_classes, rng.derive(stream, "initialisation"))
         return Learner(network.to(data.labels.device), self.recipe)
 
-    def train(self, data: LabelledImages, steps: int, stream: int, snapshots: int = 1) -> list[Classifier]:
-        """Train a fresh network and return copies of it, evenly spread over the run, the trained one last.
+    def train(
+        self,
+        data: LabelledImages,
+        steps: int,
+        stream: int,
+        snapshots: int = 1,
+        *,
+        before: Sequence[LabelledImages] = (),
+        start: Classifier | None = None,
+    ) -> list[Classifier]:
+        """Train a network and return copies of it, evenly spread over the run, the trained one last.
 
         Args:
             data: training images; at least one.
             steps: optimiser steps, >= 1.
             stream: initialisation, order, augmentation and CutMix; the result depends on nothing else but the device.
             snapshots: how many copies, >= 1.
+            before: sets that are learnt before `data`, one after another; each of them and `data` get an equal share of
+                the steps. Momentum and the course of the learning rate run through.
+            start: takes its weights from this network instead of fresh ones; the momentum starts at zero.
         """
         learner = self.start(data, stream)
+        if start is not None:
+            learner.network.load_state_dict(start.state_dict())
+        stages = (*before, data)
         kept = []
         for number in range(1, snapshots + 1):
             until = steps * number // snapshots
             for step in range(steps * (number - 1) // snapshots, until):
-                learner.step(data, step, stream, self.recipe.rate(step, steps))
+                learner.step(stages[step * len(stages) // steps], step, stream, self.recipe.rate(step, steps))
             copy = self.network.build(data.image_shape, data.num_classes, stream).to(data.labels.device)
             copy.load_state_dict(learner.network.state_dict())
             kept.append(copy.eval())

@@ -4,6 +4,7 @@ Letters in shapes: N/n real images, m synthetic images of one class, b batch, C/
 k classes, d features, j evaluators, f multi-formation factor.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -81,6 +82,22 @@ class LabelledImages:
         """Return the set on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "mean", "std")}
         return replace(self, **moved)
+
+
+def join(parts: Sequence[LabelledImages]) -> LabelledImages:
+    """Return several sets of the same classes as one, in order; a single one is returned as it is."""
+    if not parts:
+        raise ConfigError("segments: must be at least one, got none")
+    if len(parts) == 1:
+        return parts[0]
+    assert len({part.images.dtype for part in parts}) == 1, "8-bit and floating-point images do not mix"
+    images, labels = ([getattr(part, name) for part in parts] for name in ("images", "labels"))
+    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels))
+
+
+def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:
+    """Return the first set, the first two as one, and so on to all of them."""
+    return [*(join(parts[:count]) for count in range(1, len(parts))), join(parts)]
 
 
 @final

@@ -1,5 +1,6 @@
 """What the benchmark of a prefix and that of the full set have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from dasm.types import LabelledImages, Task
 from pipeline import params, runtime
 
 
-def judge(study: dict[str, Any], path: Path, training: LabelledImages, task: Task, identity: dict[str, Any]) -> None:
-    """Train every network of the benchmark on a set and write a row for each."""
+def judge(
+    study: dict[str, Any], path: Path, parts: Sequence[LabelledImages], task: Task, identity: dict[str, Any]
+) -> None:
+    """Train every network of the benchmark on a set, given segment by segment, and write a row for each."""
     protocol = params.section(study, Protocol, "benchmark.protocol")
     results = {}
     for number, options in enumerate(params.value(study, "benchmark.networks")):
         name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
-        results[name] = evaluate(protocol, network, training, task, params.value(study, "seed"))
+        results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
         mean = sum(result.validation for result in results[name]) / protocol.seeds
         runtime.log.info("%s on %s: validation accuracy %.1f %%", name, identity["arm"], 100 * mean)
     identity = {
         **identity,
-        "training_images": len(training),
+        "training_images": sum(map(len, parts)),
         "params_hash": params.digest(study["seed"], study["benchmark"]),
         "code_version": dasm.__version__,
         "torch_version": torch.__version__,

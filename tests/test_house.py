@@ -13,7 +13,13 @@ from tests.handmade import DASM, listed
 KINDS = ("coresets", "data", "networks", "objectives", "scores", "windows")
 PLUG_INS = [f"dasm.{kind}.{name}" for kind in KINDS for name in listed(kind)]
 FILES = sorted(DASM.rglob("*.py"))
-REQUIRED = {"dasm.data.parquet": {"root"}}
+REQUIRED = {
+    "dasm.data.parquet": {"root"},
+    "dasm.windows.anchor": {"window"},
+    "dasm.windows.linear": {"planned_segments"},
+    "dasm.windows.soft": {"window"},
+    "dasm.windows.static": {"window"},
+}
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 220
 
 

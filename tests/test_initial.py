@@ -68,6 +68,37 @@ def test_used_images_come_again_when_too_few_others_remain():
     assert torch.equal(chosen(count=15, used=first.flatten()), first)
 
 
+def soft(weights, count, used=NOBODY):
+    """Sources of one class whose images are as hard as their numbers, under these weights."""
+    labels = [0] * len(weights)
+    rank = rank_fraction(torch.arange(float(len(weights))), torch.tensor(labels))
+    return chosen(torch.tensor(weights), rank, count, used, labels=labels)[0].tolist()
+
+
+def test_under_a_soft_window_sources_are_the_middles_of_parts_of_equal_weight():
+    # 3/8 of the weight on images 2 and 3 each, so that 1/4 and 3/4 of the weight lie in them.
+    assert soft([1.0, 1.0, 6.0, 6.0, 1.0, 1.0], 2) == [2, 3]
+    # The middles of quarters: between images 0 and 1, between 2 and 3, inside 4 and inside 5.
+    assert soft([1.0, 1.0, 1.0, 1.0, 2.0, 2.0], 4) == [1, 3, 4, 5]
+
+
+def test_an_image_fills_one_part_at_most():
+    # Half of the weight would make image 2 two of four sources; the others give 3/8 of a source each.
+    assert soft([1.0, 1.0, 8.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 4) == [1, 2, 5, 7]
+
+
+def test_under_a_soft_window_used_images_are_passed_over_and_weightless_ones_never_taken():
+    assert soft([1.0, 2.0, 3.0, 0.0, 3.0, 2.0, 1.0], 2, used=torch.tensor([2, 4])) == [1, 5]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 99), st.sampled_from([1.0, 4.0, 40.0]))
+def test_sources_under_any_weights_differ_and_go_from_easy_to_hard(count, more, seed, sharpness):
+    generator = torch.Generator().manual_seed(seed)
+    weights = (torch.rand(count + more, generator=generator) * sharpness).exp()
+    found = soft(weights.tolist(), count)
+    assert found == sorted(set(found)) and len(found) == count
+
+
 def test_a_class_with_too_few_images_is_refused_with_its_name_and_the_numbers():
     with pytest.raises(ConfigError) as caught:
         chosen(labels=[0, 0, 0, 1, 1], weights=torch.ones(5), count=3)

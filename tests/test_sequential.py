@@ -1,5 +1,7 @@
 """The method: reduction to joint distillation, what the evaluators see, resume, from easy to hard."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -94,9 +96,9 @@ def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs,
     seen = []
     train = Trainer.train
 
-    def spy(self, data, steps, stream, snapshots=1):
+    def spy(self, data, steps, stream, snapshots=1, **options):
         seen.append((len(data), steps, stream, data.images[: len(data) // 2].float().sum().item()))
-        return train(self, data, steps, stream, snapshots)
+        return train(self, data, steps, stream, snapshots, **options)
 
     monkeypatch.setattr(Trainer, "train", spy)
     segments = list(method.distil(blobs, PLANS, seed=0))
@@ -110,10 +112,10 @@ def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs,
 
 def test_training_streams_differ_over_roots_states_and_networks(method, blobs, monkeypatch):
     streams = []
-    monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, snapshots: streams.append(stream) or [])
+    monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, *_, **__: streams.append(stream) or [])
     for root in range(-2, 6):
         for state in range(4):
-            method.evaluators.train(blobs, state, root)
+            method.evaluators.train([blobs], state, root)
     assert len(set(streams)) == len(streams) == 8 * 4 * 2
 
 
@@ -122,6 +124,29 @@ def test_a_run_that_goes_on_from_any_segment_equals_an_uninterrupted_one(method,
     for done in range(1, 3):
         rest = list(method.distil(blobs, PLANS, seed=0, prefix=whole[:done]))
         assert equal(whole[done:], rest)
+
+
+def test_a_run_goes_on_though_its_evaluators_do_not_start_afresh(method, blobs):
+    evaluators = replace(method.evaluators, start="warm", order="stagewise", networks=1)
+    warm = replace(method, evaluators=evaluators)
+    plans = [SegmentPlan(ipc=1, iterations=2)] * 4
+    whole = list(warm.distil(blobs, plans, seed=0))
+    assert equal(whole[3:], list(warm.distil(blobs, plans, seed=0, prefix=whole[:3])))
+
+
+def test_every_state_goes_on_from_the_networks_of_the_one_before(method, blobs, monkeypatch):
+    seen, train = [], Evaluators.train
+
+    def spy(self, parts, state, seed, previous=()):
+        found = train(self, parts, state, seed, previous)
+        seen.append((state, len(parts), previous, found))
+        return found
+
+    monkeypatch.setattr(Evaluators, "train", spy)
+    list(method.distil(blobs, PLANS, seed=0))
+    assert [(state, parts) for state, parts, *_ in seen] == [(0, 1), (1, 1), (2, 2)]
+    assert not seen[1][2], "teachers are not handed on"
+    assert [id(network) for network in seen[2][2]] == [id(snapshots[-1]) for snapshots in seen[1][3]]
 
 
 def test_a_longer_plan_keeps_the_segments_there_are(method, blobs):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dasm.errors import ConfigError, require
-from dasm.types import LabelledImages, Segment, normalise
+from dasm.types import LabelledImages, Segment, join, normalise, prefixes
 from tests.handmade import numbered_set, numbers
 
 
@@ -58,6 +58,21 @@ def test_members_and_subsets_keep_their_order():
     assert part.labels.tolist() == [2, 1, 1]
     assert part.class_names == data.class_names
     assert numbers(data.inputs(torch.tensor([4, 1]))) == [4, 1]
+
+
+def test_sets_are_joined_in_order_and_prefix_by_prefix():
+    data = numbered_set([1, 0, 1, 2, 1])
+    parts = [data.subset(torch.tensor(rows)) for rows in ([4, 1], [0], [3, 2])]
+    assert [numbers(part.inputs()) for part in prefixes(parts)] == [[4, 1], [4, 1, 0], [4, 1, 0, 3, 2]]
+    whole = join(parts)
+    assert whole.labels.tolist() == [1, 0, 1, 2, 1] and whole.class_names == data.class_names
+    assert join([data]) is data
+
+
+@pytest.mark.parametrize("function", [join, prefixes])
+def test_no_sets_make_no_set(function):
+    with pytest.raises(ConfigError, match=r"^segments: must be at least one, got none$"):
+        function([])
 
 
 def test_a_segment_counts_its_images_per_class():

@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm.readings import Reading
@@ -28,3 +30,16 @@ class Score(ABC):
             snapshots: what copies along one training run say, the trained network last; at least one.
             reference: what the networks trained on real images (state 0) say; empty while they are the ones scored.
         """
+
+
+def prediction_error(reading: Reading, labels: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """Return softmax probabilities minus the one-hot label, the gradient of the cross-entropy by the logits."""
+    probabilities = reading.logits.softmax(1)
+    return probabilities - F.one_hot(labels, probabilities.shape[1])
+
+
+def logit_margin(reading: Reading, labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return by how much the logit of the own class leads the largest other one; negative where the answer is wrong."""
+    own = labels[:, None]
+    others = reading.logits.scatter(1, own, -torch.inf)
+    return reading.logits.gather(1, own).squeeze(1) - others.amax(1)

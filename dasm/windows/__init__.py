@@ -2,12 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import ceil
 from typing import final
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
+from dasm.errors import require
+
+# Far less than the step between two ranks; absorbs rounding at both edges of a window, where 1 - 0.8 is less than 0.2.
+_SLACK = 1e-9
 
 
 @final
@@ -29,6 +34,11 @@ class Progress:
     planned_ipc: int
     stream: int
 
+    @property
+    def share(self) -> float:
+        """Share of the planned images distilled so far, in [0, 1]."""
+        return min(1.0, self.prefix_ipc / self.planned_ipc)
+
 
 class Window(ABC):
     """A rule that turns difficulty into weights."""
@@ -43,15 +53,34 @@ class Window(ABC):
         """
 
 
-def edges(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> tuple[float, float]:
-    """Return the lowest and the highest rank fraction with positive weight, each averaged over the classes.
+def inside(
+    rank: Float[Tensor, " n"], lower: float | Float[Tensor, " n"], upper: float | Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Return 1 where the rank fraction is in [lower, upper), and 0 elsewhere."""
+    return ((rank >= lower - _SLACK) & (rank < upper - _SLACK)).float()
 
+
+def whole(images: float) -> int:
+    """Return a number of images rounded up, but for rounding errors: as many as a window from rank 0 keeps."""
+    return ceil(images - _SLACK)
+
+
+def require_room(width: float, skip_hardest: float) -> None:
+    """Refuse a window that does not fit between the easiest image and the hardest ones that are skipped."""
+    require(0 < width <= 1, "width must be in (0, 1]", width)
+    require(0 <= skip_hardest <= 1 - width + _SLACK, "skip_hardest must be in [0, 1 - width]", skip_hardest)
+
+
+def edges(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> tuple[float, float]:
+    """Return the lowest and the highest rank fraction that the window is at, each averaged over the classes.
+
+    It is where the weight is at least half of the class's largest: all of a hard window, the upper half of a soft one.
     The upper edge is exclusive: a window that keeps everyone is (0, 1).
     """
     lower, upper = [], []
     for label in labels.unique().tolist():
         mine = labels == label
-        kept = rank[mine & (weights > 0)]
+        kept = rank[mine & (weights >= weights[mine].max() / 2)]
         lower.append(float(kept.min()))
         upper.append(float(kept.max()) + 1 / int(mine.sum()))
     return sum(lower) / len(lower), sum(upper) / len(upper)

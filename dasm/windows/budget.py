@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import require
-from dasm.windows import Progress, Window
+from dasm.windows import Progress, Window, inside, require_room
 
 
 @final
@@ -34,15 +34,9 @@ class Budget(Window):
 
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
-        require(0 < self.width <= 1, "width must be in (0, 1]", self.width)
-        room = 1 - self.width + 1e-9  # 1 - 0.8 is less than 0.2
-        require(0 <= self.skip_hardest <= room, "skip_hardest must be in [0, 1 - width]", self.skip_hardest)
+        require_room(self.width, self.skip_hardest)
         require(self.exponent > 0, "exponent must be > 0", self.exponent)
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
-        share = min(1.0, progress.prefix_ipc / progress.planned_ipc) ** self.exponent
-        lower = (1 - self.width - self.skip_hardest) * share
-        # Far less than the step between two ranks; absorbs rounding at both edges.
-        slack = 1e-9
-        rank = difficulty.rank
-        return ((rank >= lower - slack) & (rank < lower + self.width - slack)).float()
+        lower = (1 - self.width - self.skip_hardest) * progress.share**self.exponent
+        return inside(difficulty.rank, lower, lower + self.width)

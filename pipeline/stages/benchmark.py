@@ -1,6 +1,6 @@
 """Train fresh networks on one prefix of one arm and test them on real images."""
 
-from dasm.segments import decoded
+from dasm.segments import decoded_parts
 from dasm.store import read_task
 from dasm.tables import read_segments
 from pipeline import layout, runtime
@@ -18,4 +18,4 @@ def main(arm: str, state: str) -> None:
             "prefix_ipc": sum(segment.ipc for segment in segments),
             "stored_images": sum(len(segment.labels) for segment in segments),
         }
-        judge(study, layout.results(arm, int(state)), decoded(segments, task.train), task, identity)
+        judge(study, layout.results(arm, int(state)), decoded_parts(segments, task.train), task, identity)

@@ -11,4 +11,4 @@ def main() -> None:
     with runtime.ledger("ceiling", "ceiling", arm="full"):
         task = read_task(layout.REAL, device)
         identity = {"arm": "full", "prefix_ipc": 0, "stored_images": len(task.train)}
-        judge(study, layout.FULL, task.train, task, identity)
+        judge(study, layout.FULL, [task.train], task, identity)

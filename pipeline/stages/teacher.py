@@ -12,4 +12,4 @@ def main() -> None:
     evaluators = params.section(study, Evaluators, "evaluator")
     with runtime.ledger("teacher", "teacher"):
         real = read_split(layout.REAL, "train", device)
-        write_networks(layout.TEACHERS, evaluators.train(real, 0, params.value(study, "seed")))
+        write_networks(layout.TEACHERS, evaluators.train([real], 0, params.value(study, "seed")))

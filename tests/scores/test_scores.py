@@ -1,16 +1,23 @@
-"""The contract of every score in the folder, and the loss by hand."""
+"""The contract of every score in the folder, and each of them by hand."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+from dasm.difficulty import measure
+from dasm.errors import ConfigError
+from dasm.networks import Classifier
 from dasm.plugins import build
 from dasm.scores import Score
 from tests.conftest import make_blobs
 from tests.handmade import answering, listed, one_hot_set, readings, with_batch_norm
 
 every_score = pytest.mark.parametrize("name", listed("scores"))
+# Entropy is blind to the label: a sure wrong answer is as easy as a sure right one.
+every_score_that_knows_the_label = pytest.mark.parametrize("name", [n for n in listed("scores") if n != "entropy"])
 
 
 def made(name) -> Score:
@@ -21,14 +28,14 @@ def scored(name, data, snapshots):
     return made(name)(data, readings(data, *snapshots), ())
 
 
-@every_score
+@every_score_that_knows_the_label
 def test_a_wrong_answer_is_harder_than_a_right_one(name):
     classifier = answering(torch.tensor([[4.0, 0.0], [0.0, 4.0], [4.0, 0.0], [0.0, 4.0]]))
     right_0, wrong_0, wrong_1, right_1 = scored(name, one_hot_set([0, 0, 1, 1]), [classifier] * 3).tolist()
     assert min(wrong_0, wrong_1) > max(right_0, right_1)
 
 
-@every_score
+@every_score_that_knows_the_label
 def test_a_surer_wrong_answer_is_not_easier(name):
     classifier = answering(torch.tensor([[4.0, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 4.0]]))
     scores = scored(name, one_hot_set([0, 0, 0, 0], classes=2), [classifier] * 3).tolist()
@@ -77,3 +84,133 @@ def test_the_loss_reads_the_last_snapshot_alone():
     data = one_hot_set([0, 0], classes=2)
     early, late = answering(torch.tensor([[9.0, 0.0], [0.0, 9.0]])), answering(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert torch.equal(scored("loss", data, [early, late]), scored("loss", data, [late]))
+
+
+THREE = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.7, 0.1]])
+FLAT = torch.full((3, 3), 1 / 3)
+
+
+def test_el2n_is_the_length_of_the_error_vector():
+    scores = scored("el2n", one_hot_set([0, 1, 2]), [answering(THREE.log() - 2)])
+    errors = [(0.5, 0.25, 0.25), (0.1, 0.9, 0.8), (0.2, 0.7, 0.9)]
+    assert scores.tolist() == pytest.approx([math.hypot(*error) for error in errors], rel=1e-5)
+
+
+def test_el2n_is_the_mean_of_the_lengths_over_the_snapshots():
+    # The mean of the lengths: the length of the mean error is smaller.
+    data, snapshots = one_hot_set([0, 1, 2]), [answering(THREE.log()), answering(FLAT.log())]
+    flat = math.hypot(2 / 3, 1 / 3, 1 / 3)
+    first = scored("el2n", data, snapshots[:1])
+    assert scored("el2n", data, snapshots).tolist() == pytest.approx(((first + flat) / 2).tolist())
+
+
+def with_features(seed) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()), nn.Linear(5, 3))
+
+
+def test_grand_is_the_length_of_the_gradient_of_the_last_layer():
+    data, network = make_blobs(3, 0), with_features(1)
+    expected = []
+    for i in range(len(data)):
+        loss = F.cross_entropy(network(data.inputs(torch.tensor([i]))), data.labels[i : i + 1])
+        gradients = torch.autograd.grad(loss, list(network.head.parameters()))
+        expected.append(math.sqrt(sum(float(g.double().square().sum()) for g in gradients)))
+    assert scored("grand", data, [with_features(0), network]).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+HISTORIES = ["++++", "----", "+-+-", "-+++", "++--", "-+-+", "---+", "+---", "+--+"]
+FORGOTTEN = [0, 4, 2, 0, 1, 1, 0, 1, 1]
+
+
+def answers(letters) -> Classifier:
+    """Right (class 0) for `+`, wrong for `-`."""
+    return answering(torch.tensor([[1.0, 0.0] if letter == "+" else [0.0, 1.0] for letter in letters]))
+
+
+def test_forgetting_counts_the_times_a_right_answer_turns_wrong_and_never_learnt_is_hardest():
+    data = one_hot_set([0] * len(HISTORIES), classes=2)
+    snapshots = [answers(step) for step in zip(*HISTORIES, strict=True)]
+    assert scored("forgetting", data, snapshots).tolist() == FORGOTTEN
+
+
+@pytest.mark.parametrize("snapshots", range(2, 8))
+def test_what_was_never_learnt_is_above_any_count(snapshots):
+    data = one_hot_set([0, 0, 0], classes=2)
+    rows = ["".join("+-"[t % 2] for t in range(snapshots)), "-" * snapshots, "+" * snapshots]
+    often, never, always = scored("forgetting", data, [answers(step) for step in zip(*rows, strict=True)]).tolist()
+    assert never > often > always == 0
+
+
+def test_the_margin_is_over_the_largest_other_logit():
+    logits = torch.tensor([[5.0, 3.0, 4.0], [-1.0, -2.0, -4.0], [9.0, 9.0, 9.0]])
+    data = one_hot_set([0, 1, 2])
+    assert scored("margin", data, [answering(-logits), answering(logits)]).tolist() == pytest.approx([-1, 1, 0])
+
+
+def test_the_area_under_the_margin_is_its_mean_over_the_snapshots():
+    data = one_hot_set([0, 1, 2])
+    first = torch.tensor([[5.0, 3.0, 4.0], [0.0, 2.0, 1.0], [0.0, 0.0, -3.0]])
+    second = torch.tensor([[5.0, 8.0, 4.0], [0.0, 2.0, 1.0], [0.0, 0.0, 6.0]])
+    # Margins 1 and -3; 1 and 1; -3 and 6. The runner-up changes: margins are averaged, not logits.
+    assert scored("aum", data, [answering(first), answering(second)]).tolist() == pytest.approx([1, -1, -1.5])
+
+
+def test_the_entropy_is_in_nats_and_blind_to_the_label():
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3], [0.98, 0.01, 0.01]])
+    expected = [1.5 * math.log(2), math.log(3), -0.98 * math.log(0.98) + 0.02 * math.log(100)]
+    for labels in ([0, 1, 2], [2, 0, 1]):
+        scores = scored("entropy", one_hot_set(labels), [answering(FLAT), answering(probabilities.log())])
+        assert scores.tolist() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_entropy_of_an_answer_beyond_doubt_is_zero():
+    data = one_hot_set([0, 1], classes=2)
+    assert scored("entropy", data, [answering(torch.tensor([[500.0, -500.0], [0.0, 1e4]]))]).tolist() == [0, 0]
+
+
+def test_learnability_is_the_loss_beyond_that_of_the_reference():
+    data = one_hot_set([0, 0, 0], classes=2)
+
+    def knowing(*probabilities):
+        return answering(torch.tensor([[p, 1 - p] for p in probabilities]).log())
+
+    reference = readings(data, knowing(0.9, 0.02, 0.5), knowing(0.4, 0.01, 0.5))
+    snapshots = readings(data, knowing(0.5, 0.5, 0.5), knowing(0.1, 0.01, 0.9))
+    scores = made("learnability")(data, snapshots, reference)
+    expected = [-math.log(0.1) + math.log(0.9 * 0.4) / 2, -math.log(0.01) + math.log(0.02 * 0.01) / 2, math.log(5 / 9)]
+    assert scores.tolist() == pytest.approx(expected, rel=1e-4)
+    # An image that nobody can learn has a high loss and little that is learnable.
+    assert scores.argmax() == 0 and made("loss")(data, snapshots, reference).argmax() == 1
+
+
+def test_learnability_is_the_loss_as_long_as_there_is_no_reference():
+    data, network = make_blobs(4, 0), with_batch_norm()
+    assert torch.equal(scored("learnability", data, [network]), scored("loss", data, [network]))
+
+
+@pytest.mark.parametrize("name", [name for name in listed("scores") if name != "learnability"])
+def test_other_scores_do_not_look_at_the_reference(name):
+    data, networks = make_blobs(4, 0), [with_features(seed) for seed in range(3)]
+    with_reference = made(name)(data, readings(data, *networks[:2]), readings(data, networks[2]))
+    assert torch.equal(with_reference, scored(name, data, networks[:2]))
+
+
+@pytest.mark.parametrize("name", ["el2n", "entropy", "grand", "learnability", "loss", "margin"])
+def test_scores_of_one_moment_need_one_snapshot(name):
+    assert made(name).snapshots_needed == 1
+
+
+@pytest.mark.parametrize("name", ["aum", "forgetting"])
+def test_scores_that_look_back_refuse_a_single_snapshot(name):
+    data = one_hot_set([0, 1])
+    with pytest.raises(ConfigError, match=rf"^snapshots must be >= 2 for the score '{name}', got 1$"):
+        measure(data, [[answering(torch.eye(2))]], made(name))
+
+
+@pytest.mark.parametrize("name", ["entropy", "grand", "learnability", "margin"])
+def test_scores_of_one_moment_read_the_last_snapshot_alone(name):
+    data, networks = make_blobs(4, 0), [with_features(seed) for seed in range(2)]
+    assert torch.equal(scored(name, data, networks), scored(name, data, networks[1:]))
+    assert not torch.equal(scored(name, data, networks), scored(name, data, networks[:1]))

@@ -1,0 +1,31 @@
+"""The images with the longest error vectors (Deep Learning on a Data Diet, arXiv 2107.07075).
+
+The score and its deviations are those of `dasm/scores/el2n.py`. Class by class, where the paper ranks over all classes.
+It collapses at small budgets: the hardest tenth of CIFAR-10 trains to half the accuracy of a random one (CCFS, arXiv
+2503.18872).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from dasm import rng
+from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.scores.el2n import EL2N
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class HighestEL2N(Coreset):
+    """Hardest first."""
+
+    def tiles(self, factor: int) -> int:  # noqa: ARG002
+        return 1
+
+    def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
+        score, stream = guide.score(EL2N(), real), rng.derive(seed, "el2n")
+        return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

@@ -1,0 +1,34 @@
+"""The images that are forgotten most often (Toneva et al., arXiv 1812.05159; a top-k coreset in DeepCore, 2204.08499).
+
+The score and its deviations are those of `dasm/scores/forgetting.py`; images never learnt come first. Class by class,
+where the paper removes the least forgotten over all classes. It collapses at small budgets (CCFS, arXiv 2503.18872).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from dasm import rng
+from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.scores.forgetting import Forgetting
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MostForgotten(Coreset):
+    """Hardest first; ties in random order."""
+
+    @property
+    def snapshots_needed(self) -> int:
+        return Forgetting.snapshots_needed
+
+    def tiles(self, factor: int) -> int:  # noqa: ARG002
+        return 1
+
+    def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
+        score, stream = guide.score(Forgetting(), real), rng.derive(seed, "forgetting")
+        return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

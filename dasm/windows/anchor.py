@@ -1,0 +1,43 @@
+"""Any window, with a share of every real batch drawn from the whole class.
+
+It keeps what is matched near the mean of the class, which SeqMatch (arXiv 2311.01570) and PDD (arXiv 2310.06982) match
+alone. The weights of a class are a mixture: `share` of them spread over
+everyone, the rest as the wrapped window has it. A batch is drawn without replacement, so the share holds on average and
+as long as a batch is small beside the window.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm.difficulty import Difficulty
+from dasm.errors import require
+from dasm.windows import Progress, Window
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Anchor(Window):
+    """The wrapped window, anchored.
+
+    Attributes:
+        window: draws the rest of the batch.
+        share: of the batch that is drawn from the whole class, in [0, 1]; the method's grid is 0, 0.1, 0.25.
+    """
+
+    window: Window
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse shares out of range."""
+        require(0 <= self.share <= 1, "share must be in [0, 1]", self.share)
+
+    def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
+        weights = self.window(difficulty, progress).double()
+        for label in difficulty.labels.unique().tolist():
+            mine = difficulty.labels == label
+            # Weights of mean 1 in every class, so that a window that keeps everyone stays one without a window.
+            weights[mine] = (1 - self.share) * weights[mine] / weights[mine].mean() + self.share
+        return weights.float()

@@ -1,0 +1,80 @@
+"""One new file is one new score, window or coreset, and nothing else changes."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from dasm.coresets import Coreset
+from dasm.errors import ConfigError
+from dasm.plugins import available, build, find
+from dasm.scores import Score
+from dasm.windows import Window
+from tests.handmade import DASM, listed
+
+KINDS = {"scores": Score, "windows": Window, "coresets": Coreset}
+# Each kind with an existing plug-in, a class in it, and options for it under another name.
+COPIED = {
+    "scores": ("margin", "Margin", {}),
+    "windows": ("tail", "Tail", {"width": 0.25}),
+    "coresets": ("ccs", "CCS", {"cut": 0.1, "score": {"name": "margin"}}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def added(request, tmp_path, monkeypatch):
+    """A kind whose folder has one more file, `zebra.py`, in another place of the disk."""
+    kind = request.param
+    package = sys.modules[f"dasm.{kind}"]
+    before = {name: (DASM / kind / f"{name}.py").read_bytes() for name in listed(kind)}
+    source, class_name, options = COPIED[kind]
+    text = Path(DASM / kind / f"{source}.py").read_text()
+    (tmp_path / "zebra.py").write_text(text.replace(f"class {class_name}(", "class Zebra("))
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    yield kind, options
+    sys.modules.pop(f"dasm.{kind}.zebra", None)
+    vars(package).pop("zebra", None)
+    importlib.invalidate_caches()
+    assert before == {name: (DASM / kind / f"{name}.py").read_bytes() for name in listed(kind)}
+
+
+def test_a_new_file_is_found_and_built_by_its_name(added):
+    kind, options = added
+    found = build(KINDS[kind], {"name": "zebra", **options}, kind)
+    assert type(found).__name__ == "Zebra" and isinstance(found, KINDS[kind])
+    twin = build(KINDS[kind], {"name": COPIED[kind][0], **options}, kind)
+    assert vars(found) == vars(twin) and type(found) is not type(twin)
+
+
+def test_a_new_file_changes_no_other_plug_in(added):
+    kind, _ = added
+    assert available(KINDS[kind]) == sorted([*listed(kind), "zebra"])
+    for name in listed(kind):
+        assert find(KINDS[kind], name, kind).__module__ == f"dasm.{kind}.{name}"
+    for other in KINDS.keys() - {kind}:
+        assert available(KINDS[other]) == listed(other)
+
+
+def test_a_new_file_is_offered_where_a_name_is_misspelt(added):
+    kind, _ = added
+    with pytest.raises(ConfigError, match=r"did you mean 'zebra'\?$"):
+        find(KINDS[kind], "zebar", kind)
+
+
+def test_a_file_that_is_gone_is_gone():
+    for kind, parent in KINDS.items():
+        assert available(parent) == listed(kind)
+        with pytest.raises(ConfigError, match=r"^x: no \w+ called 'zebra' \(have "):
+            build(parent, {"name": "zebra"}, "x")
+
+
+@pytest.mark.parametrize("name", ["anchor", "soft", "static"])
+def test_a_window_around_a_window_is_built_from_nested_names(name):
+    values = {"name": name, "window": {"name": "static", "window": {"name": "budget", "width": 0.25}}}
+    assert build(Window, values, "window").window.window.width == 0.25
+    values["window"]["window"]["widht"] = 0.5
+    with pytest.raises(ConfigError, match=r"^window\.window\.window: no option called 'widht' .*'width'\?$"):
+        build(Window, values, "window")
+    with pytest.raises(ConfigError, match=r"^window: needs window$"):
+        build(Window, {"name": name}, "window")

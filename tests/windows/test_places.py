@@ -1,0 +1,200 @@
+"""Where the hard windows lie, by hand: eight images of a class, known by their difficulty from 0 to 7."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dasm.errors import ConfigError
+from dasm.windows.budget import Budget
+from dasm.windows.frontier import Frontier
+from dasm.windows.hard_filter import HardFilter
+from dasm.windows.linear import Linear
+from dasm.windows.reversed import Reversed
+from dasm.windows.static import Static
+from dasm.windows.tail import Tail
+from tests.handmade import difficulty_of, progress
+from tests.windows.test_windows import class_sizes, some_difficulty
+
+SCORES = torch.tensor([3.0, 1.0, 0.0, 2.0, 7.0, 5.0, 4.0, 6.0])
+EIGHT = difficulty_of(SCORES, [0] * 8)
+# As hard as they were at state 0: the other way round.
+OPPOSITE = difficulty_of(7 - SCORES, [0] * 8)
+EVERYONE = list(range(8))
+
+
+def kept(window, prefix=0, planned=4, segments=1, difficulty=EIGHT, first=OPPOSITE):
+    now = replace(progress(first, prefix, planned), segments=segments)
+    return sorted(SCORES[window(difficulty, now) > 0].int().tolist())
+
+
+@pytest.mark.parametrize(
+    ("options", "segments", "expected"),
+    [
+        ({}, 0, [0, 1, 2, 3]),
+        ({}, 1, [1, 2, 3, 4]),
+        ({}, 2, [2, 3, 4, 5]),
+        ({}, 4, [4, 5, 6, 7]),
+        ({}, 9, [4, 5, 6, 7]),
+        ({"exponent": 2.0}, 2, [1, 2, 3, 4]),
+        ({"skip_hardest": 0.25}, 4, [2, 3, 4, 5]),
+        ({"width": 0.25}, 4, [6, 7]),
+        ({"planned_segments": 3}, 1, [2, 3, 4, 5]),
+        ({"planned_segments": 2}, 1, [4, 5, 6, 7]),
+        ({"planned_segments": 1}, 0, [0, 1, 2, 3]),
+        ({"planned_segments": 1}, 1, [4, 5, 6, 7]),
+    ],
+)
+@pytest.mark.parametrize("prefix", [0, 3])
+def test_a_linear_window_goes_by_the_number_of_segments(options, segments, expected, prefix):
+    assert kept(Linear(**{"planned_segments": 5} | options), prefix, segments=segments) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix", "expected"),
+    [
+        ({}, 0, EVERYONE),
+        ({}, 2, [2, 3, 4, 5, 6, 7]),
+        ({}, 4, [4, 5, 6, 7]),
+        ({}, 9, [4, 5, 6, 7]),
+        ({"width": 0.25}, 4, [6, 7]),
+        ({"exponent": 2.0}, 2, [1, 2, 3, 4, 5, 6, 7]),
+        ({"skip_hardest": 0.25}, 0, [0, 1, 2, 3, 4, 5]),
+        ({"skip_hardest": 0.25}, 4, [2, 3, 4, 5]),
+        ({"width": 1.0}, 4, EVERYONE),
+    ],
+)
+def test_a_tail_loses_easy_images_and_no_hard_ones(options, prefix, expected):
+    assert kept(Tail(**options), prefix) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix", "expected"),
+    [
+        ({}, 0, [4, 5, 6, 7]),
+        ({}, 2, [2, 3, 4, 5]),
+        ({}, 4, [0, 1, 2, 3]),
+        ({}, 9, [0, 1, 2, 3]),
+        ({"exponent": 2.0}, 2, [3, 4, 5, 6]),
+        ({"skip_hardest": 0.25}, 0, [2, 3, 4, 5]),
+        ({"skip_hardest": 0.25}, 4, [0, 1, 2, 3]),
+    ],
+)
+def test_a_reversed_window_begins_with_the_hardest(options, prefix, expected):
+    assert kept(Reversed(**options), prefix) == expected
+
+
+@given(class_sizes, st.integers(1, 100), st.integers(0, 10), st.integers(0, 99))
+def test_a_reversed_window_mirrors_the_budget(sizes, width, prefix, seed):
+    """What one keeps of the easiest, the other keeps of the hardest, but for one image of rounding at either edge."""
+    difficulty, now = some_difficulty(sizes, seed), prefix
+    mirrored = replace(difficulty, score=-difficulty.score)
+    forward, backward = (
+        window(width=width / 100)(found, progress(found, now)) > 0
+        for window, found in ((Budget, difficulty), (Reversed, mirrored))
+    )
+    for label in range(len(sizes)):
+        assert int((forward ^ backward)[difficulty.labels == label].sum()) <= 2
+
+
+def right_up_to(*ranks):
+    """Two classes of eight that the evaluators get right up to these ranks."""
+    right = torch.cat([(rank > SCORES).float() for rank in ranks])
+    labels = torch.arange(2).repeat_interleave(8)
+    return replace(difficulty_of(torch.cat([SCORES, SCORES + 50]), labels), right=right)
+
+
+@pytest.mark.parametrize(
+    ("options", "right", "expected"),
+    [
+        ({}, 0, [0, 1, 2, 3]),
+        ({}, 2, [0, 1, 2, 3]),
+        ({}, 3, [1, 2, 3, 4]),
+        ({}, 5, [3, 4, 5, 6]),
+        ({}, 6, [4, 5, 6, 7]),
+        ({}, 8, [4, 5, 6, 7]),
+        ({"lead": 0.0}, 3, [3, 4, 5, 6]),
+        ({"lead": 1.0}, 5, [1, 2, 3, 4]),
+        ({"width": 0.25}, 5, [4, 5]),
+        ({"skip_hardest": 0.25}, 8, [2, 3, 4, 5]),
+        ({"width": 1.0}, 5, EVERYONE),
+    ],
+)
+def test_a_frontier_window_lies_around_the_share_that_is_right_class_by_class(options, right, expected):
+    found = right_up_to(right, 4)
+    first, second = Frontier(**options)(found, progress(found, 0)).chunk(2)
+    assert sorted(SCORES[first > 0].int().tolist()) == expected
+    if not options:
+        assert sorted(SCORES[second > 0].int().tolist()) == [2, 3, 4, 5]
+
+
+def test_the_frontier_counts_evaluators_not_majorities():
+    # Half of the evaluators are right on every image: q = 1/2, although nobody knows which half of the images.
+    half = replace(EIGHT, right=torch.full((8,), 0.5))
+    assert kept(Frontier(), difficulty=half) == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"share": 0.25}, [2, 3, 4, 5, 6, 7]),
+        ({"share": 0.0}, EVERYONE),
+        ({"share": 0.5, "drop": "hardest"}, [0, 1, 2, 3]),
+        ({"share": 0.25, "drop": "hardest"}, [0, 1, 2, 3, 4, 5]),
+    ],
+)
+@pytest.mark.parametrize("prefix", [0, 2, 4])
+def test_the_naive_filter_never_moves_and_never_reads_the_scores_again(options, expected, prefix):
+    assert kept(HardFilter(**options), prefix, first=EIGHT, difficulty=OPPOSITE) == expected
+
+
+@given(class_sizes, st.integers(0, 99), st.sampled_from(["easiest", "hardest"]), st.integers(0, 99))
+def test_the_naive_filter_drops_the_share_within_one_image(sizes, share, drop, seed):
+    difficulty = some_difficulty(sizes, seed)
+    found = HardFilter(share=share / 100, drop=drop)(difficulty, progress(difficulty, 3)) > 0
+    for label, size in enumerate(sizes):
+        mine = difficulty.labels == label
+        dropped = difficulty.rank[mine & ~found]
+        assert abs(len(dropped) - Fraction(share, 100) * size) < 1
+        if len(dropped):
+            assert (dropped.min() == 0) if drop == "easiest" else (dropped.max() == (size - 1) / size)
+
+
+@pytest.mark.parametrize("prefix", [0, 2, 4])
+def test_a_static_window_moves_over_the_scores_of_state_0(prefix):
+    static = kept(Static(window=Budget()), prefix, difficulty=EIGHT, first=OPPOSITE)
+    assert static == kept(Budget(), prefix, difficulty=OPPOSITE)
+    assert static == [7 - i for i in reversed(kept(Budget(), prefix, difficulty=EIGHT))]
+
+
+@pytest.mark.parametrize("window", [Linear, Tail, Reversed, Frontier])
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"width": 0.0}, r"width must be in \(0, 1\], got 0.0"),
+        ({"width": 0.6, "skip_hardest": 0.5}, r"skip_hardest must be in \[0, 1 - width\], got 0.5"),
+    ],
+)
+def test_a_window_that_does_not_fit_is_refused(window, options, rule):
+    plan = {"planned_segments": 3} if window is Linear else {}
+    with pytest.raises(ConfigError, match=f"^{rule}$"):
+        window(**plan, **options)
+
+
+@pytest.mark.parametrize(
+    ("window", "options", "rule"),
+    [
+        (Linear, {"planned_segments": 0}, "planned_segments must be >= 1, got 0"),
+        (Linear, {"planned_segments": 2, "exponent": 0.0}, "exponent must be > 0, got 0.0"),
+        (Tail, {"exponent": -1.0}, "exponent must be > 0, got -1.0"),
+        (Reversed, {"exponent": 0.0}, "exponent must be > 0, got 0.0"),
+        (Frontier, {"lead": 1.5}, r"lead must be in \[0, 1\], got 1.5"),
+        (HardFilter, {"share": 1.0}, r"share must be in \[0, 1\), got 1.0"),
+    ],
+)
+def test_options_out_of_range_are_refused(window, options, rule):
+    with pytest.raises(ConfigError, match=f"^{rule}$"):
+        window(**options)
