@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from dataclasses import fields, replace
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dasm.augment import Transform, draw
+from dasm.errors import ConfigError
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 PARAMETERS = ("flip", "color", "shift", "scale", "angle", "hole")
@@ -105,6 +107,23 @@ def test_leaving_operations_out_changes_no_other_parameter(kept, seed):
     fewer = drawn(tuple(name for name in ALL if name in kept), 6, (3, 8, 8), seed)
     for name in PARAMETERS:
         assert torch.equal(getattr(full, name), getattr(fewer, name))
+
+
+def test_one_applies_a_single_operation_with_the_parameters_of_a_plain_draw():
+    """DSA: one strategy per call, the same for all images of the call."""
+    images, seen = pictures(3), Counter()
+    for seed in range(120):
+        picked, full = drawn(("one", *ALL), 3, (3, 8, 8), seed), drawn(ALL, 3, (3, 8, 8), seed)
+        (name,) = picked.operations
+        assert torch.equal(picked(images), replace(full, operations=(name,))(images))
+        seen[name] += 1
+    assert set(seen) == set(ALL) and max(seen.values()) < 40, "each about equally often"
+
+
+def test_one_picks_among_the_operations_that_are_given():
+    assert {drawn(("crop", "one", "color"), 2, (3, 8, 8), s).operations for s in range(20)} == {("crop",), ("color",)}
+    with pytest.raises(ConfigError, match="one must have others to pick from"):
+        drawn(("one",), 2, (3, 8, 8))
 
 
 def test_flip_mirrors_left_to_right_where_drawn():
