@@ -93,6 +93,8 @@ class Transform:
             cos, sin = self.angle.cos().to(images), self.angle.sin().to(images)
             theta[:, 0, 0], theta[:, 0, 1], theta[:, 1, 0], theta[:, 1, 1] = cos, -sin, sin, cos
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        if images.is_cuda and images.requires_grad:
+            return _sample(images, grid)
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _cutout(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -155,6 +157,22 @@ def _one(transform: Transform, generator: torch.Generator) -> Transform:
     require(bool(others), "augmentation: one must have others to pick from", transform.operations)
     picked = int(torch.randint(0, len(others), (), generator=generator, device=generator.device))
     return replace(transform, operations=(others[picked],))
+
+
+def _sample(images: Float[Tensor, "n c h w"], grid: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n c h w"]:
+    # What `grid_sample` does, by indices, because on a GPU the gradient of `grid_sample` does not repeat itself.
+    height, width = images.shape[2:]
+    sides = torch.tensor([width, height], device=images.device)
+    place = ((grid + 1) * sides - 1) / 2
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    found = torch.zeros_like(images.movedim(1, 3))
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        pixel = place.floor() + torch.tensor(corner, device=images.device)
+        inside = ((pixel >= 0) & (pixel < sides)).all(3)
+        share = (1 - (place - pixel).abs()).prod(3) * inside
+        column, row = pixel.clamp(min=torch.zeros_like(sides), max=sides - 1).long().unbind(3)
+        found = found + images[each, :, row, column] * share[..., None]
+    return found.movedim(3, 1)
 
 
 def _shift_matrix(side: int, shift: Int64[Tensor, " n"]) -> Bool[Tensor, "n s s"]:
