@@ -2,7 +2,8 @@
 
 A drawn `Transform` is a value: the same one is applied to real and synthetic images. Inputs are *normalised* images, so
 that what shifts in from outside, or is cut out, is the mean colour. Strengths are those of DSA. The order is flip,
-brightness, saturation, contrast, then one of crop, scale and rotate chosen at random per draw, then cutout.
+brightness, saturation, contrast, then one of crop, scale and rotate chosen at random per draw, then cutout. DSA itself
+applies a single operation at a time: that is `one` among the operations.
 """
 
 import math
@@ -14,7 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-Operation = Literal["flip", "color", "crop", "scale", "rotate", "cutout"]
+from dasm.errors import require
+
+Operation = Literal["flip", "color", "crop", "scale", "rotate", "cutout", "one"]
 
 _GEOMETRIC: tuple[Operation, ...] = ("crop", "scale", "rotate")
 _SCALE = 1.2
@@ -29,7 +32,7 @@ class Transform:
     """One draw of parameters per image (n of them); `only` and `repeat` make Siamese copies.
 
     Attributes:
-        operations: what is applied; the parameters of the others are drawn all the same and ignored.
+        operations: what is applied, never `one`; the parameters of the others are drawn all the same and ignored.
         flip: mirror left to right.
         color: uniform in [0, 1): brightness, saturation, contrast.
         choice: which of the geometric operations in use; an index into those of `operations`, in their fixed order.
@@ -90,6 +93,8 @@ class Transform:
             cos, sin = self.angle.cos().to(images), self.angle.sin().to(images)
             theta[:, 0, 0], theta[:, 0, 1], theta[:, 1, 0], theta[:, 1, 1] = cos, -sin, sin, cos
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        if images.is_cuda and images.requires_grad:
+            return _sample(images, grid)
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _cutout(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -108,7 +113,8 @@ def draw(
     """Draw the parameters of n images.
 
     Args:
-        operations: what to apply; any subset.
+        operations: what to apply; any subset. With `one` among them, a single one of the others, picked anew at every
+            draw and the same for all n, as in DSA.
         n: images, or groups of images that share a draw.
         image_shape: channels, height, width.
         generator: its device is that of the parameters.
@@ -132,7 +138,7 @@ def draw(
     reach = [int(side * _CROP + 0.5) for side in sides]
     last = [side - int(side * _CUTOUT + 0.5) % 2 for side in sides]
     remaining = max(1, sum(name in operations for name in _GEOMETRIC))
-    return Transform(
+    transform = Transform(
         operations=operations,
         flip=uniform(n) < 0.5,
         color=uniform(n, 3),
@@ -142,6 +148,31 @@ def draw(
         angle=(uniform(n) * 2 - 1) * math.radians(_ROTATE_DEGREES),
         hole=integers([0, 0], last),
     )
+    return _one(transform, generator) if "one" in operations else transform
+
+
+def _one(transform: Transform, generator: torch.Generator) -> Transform:
+    # Picked after the parameters, which are then those of a draw without `one`.
+    others = tuple(name for name in transform.operations if name != "one")
+    require(bool(others), "augmentation: one must have others to pick from", transform.operations)
+    picked = int(torch.randint(0, len(others), (), generator=generator, device=generator.device))
+    return replace(transform, operations=(others[picked],))
+
+
+def _sample(images: Float[Tensor, "n c h w"], grid: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n c h w"]:
+    # What `grid_sample` does, by indices, because on a GPU the gradient of `grid_sample` does not repeat itself.
+    height, width = images.shape[2:]
+    sides = torch.tensor([width, height], device=images.device)
+    place = ((grid + 1) * sides - 1) / 2
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    found = torch.zeros_like(images.movedim(1, 3))
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        pixel = place.floor() + torch.tensor(corner, device=images.device)
+        inside = ((pixel >= 0) & (pixel < sides)).all(3)
+        share = (1 - (place - pixel).abs()).prod(3) * inside
+        column, row = pixel.clamp(min=torch.zeros_like(sides), max=sides - 1).long().unbind(3)
+        found = found + images[each, :, row, column] * share[..., None]
+    return found.movedim(3, 1)
 
 
 def _shift_matrix(side: int, shift: Int64[Tensor, " n"]) -> Bool[Tensor, "n s s"]:

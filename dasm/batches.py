@@ -1,12 +1,12 @@
 """What an objective draws from: class batches of real images under a window, and of decoded synthetic images.
 
 Every draw is a function of the stream and the number of the iteration, so an interrupted run goes on as if nothing had
-happened.
+happened; what a `Sampler` remembers between two iterations can be saved.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +15,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.errors import ConfigError
 from dasm.formation import decode, decoded_count
+from dasm.networks import Classifier, embed
 from dasm.types import LabelledImages, normalise
 
 
@@ -61,6 +62,76 @@ class RealBatches:
             order = torch.multinomial(weights.cpu(), size, generator=generator)
         return self.data.inputs(members[order.to(members.device)])
 
+    def representatives(self, label: int, count: int, network: Classifier, stream: int) -> Int64[Tensor, " b"]:
+        """Return the images of one class that stand for it to a network (DREAM, arXiv 2302.14416).
+
+        The class is cut into `count` clusters of embeddings by k-means under the window's weights; each is represented
+        by the image nearest to its centre. The answer depends on the arguments alone.
+
+        Args:
+            label: which class.
+            count: clusters; a window that holds no more images is returned whole.
+            network: whose features are clustered, un-augmented.
+            stream: of the first centres.
+        """
+        members = self._members[label]
+        if len(members) <= count:
+            return members
+        # A second or more of imports, for those who ask for it.
+        from sklearn.cluster import KMeans
+
+        features = embed(network, self.data.subset(members)).cpu().numpy()
+        means = KMeans(count, n_init=1, random_state=stream % 2**32)
+        clusters = torch.from_numpy(means.fit_predict(features, sample_weight=self.weights[members].cpu().numpy()))
+        distances = torch.from_numpy(means.transform(features))
+        found = [torch.nonzero(clusters == number).flatten() for number in range(count)]
+        nearest = [rows[distances[rows, number].argmin()] for number, rows in enumerate(found) if len(rows)]
+        return members[torch.stack(nearest).to(members.device)]
+
+
+@final
+class Sampler:
+    """How an objective picks its real batches: as `RealBatches` draws them, or representatives (DREAM, 2302.14416).
+
+    Representatives are chosen anew when a network is, and every `refresh` pixel updates while it learns.
+    """
+
+    def __init__(self, kind: Literal["random", "representative"], refresh: int, stream: int) -> None:
+        """Choose nothing yet; `refresh` is in pixel updates, >= 1."""
+        self._kind = kind
+        self._refresh = refresh
+        self._stream = stream
+        self._chosen: dict[int, Tensor] = {}
+
+    def draw(
+        self, real: RealBatches, label: int, batch_size: int, iteration: int, *, network: Classifier, updates: int
+    ) -> Float[Tensor, "b c h w"]:
+        """Return normalised images of one class.
+
+        Args:
+            real: the window.
+            label: which class.
+            batch_size: images, or the whole window if it holds fewer.
+            iteration: number of the pixel update, from 0.
+            network: the matching network as it is now.
+            updates: pixel updates that this network has seen.
+        """
+        if self._kind == "random":
+            return real.draw(label, batch_size, iteration)
+        if updates % self._refresh == 0:
+            stream = rng.derive(self._stream, label, iteration)
+            self._chosen[label] = real.representatives(label, batch_size, network, stream)
+        return real.data.inputs(self._chosen[label])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the chosen images by name, for a checkpoint."""
+        return {f"sampler.{label}": chosen for label, chosen in self._chosen.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Put back what `tensors` returned."""
+        saved = {name: tensor for name, tensor in tensors.items() if name.startswith("sampler.")}
+        self._chosen = {int(name.removeprefix("sampler.")): tensor.to(device) for name, tensor in saved.items()}
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,12 +154,25 @@ class SyntheticBatches:
     stream: int
     frozen: Sequence[Tensor] = ()
 
-    def draw(self, label: int, limit: int, iteration: int) -> Float[Tensor, "b c h w"]:
+    def draw(self, label: int, limit: int | None, iteration: int) -> Float[Tensor, "b c h w"]:
         """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more."""
         stored = torch.cat([self.frozen[label], self.pixels[label]]) if self.frozen else self.pixels[label]
         count = decoded_count(len(stored), self.factor)
         chosen: Int64[Tensor, " b"] | None = None
-        if count > limit:
+        if limit is not None and count > limit:
             generator = rng.generator(self.stream, "class", label, iteration)
             chosen = torch.randperm(count, generator=generator)[:limit].to(stored.device)
         return normalise(decode(stored, self.factor, chosen), self.mean, self.std)
+
+    def whole(self, real: LabelledImages, prefix: LabelledImages | None = None) -> LabelledImages:
+        """Return the synthetic set as it stands, for networks to learn from: training images, without gradients.
+
+        Args:
+            real: the real set, for its class names and statistics.
+            prefix: decoded training images of the frozen segments, which come first.
+        """
+        parts = [decode(images.detach(), self.factor) for images in self.pixels]
+        labels = [torch.full((len(part),), label, device=part.device) for label, part in enumerate(parts)]
+        if prefix is not None:
+            parts, labels = [prefix.pixels(), *parts], [prefix.labels, *labels]
+        return replace(real, images=torch.cat(parts), labels=torch.cat(labels))

@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from dataclasses import fields, replace
 
 import pytest
@@ -6,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dasm.augment import Transform, draw
+from dasm.augment import Transform, _sample, draw
+from dasm.errors import ConfigError
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 PARAMETERS = ("flip", "color", "shift", "scale", "angle", "hole")
@@ -107,6 +109,23 @@ def test_leaving_operations_out_changes_no_other_parameter(kept, seed):
         assert torch.equal(getattr(full, name), getattr(fewer, name))
 
 
+def test_one_applies_a_single_operation_with_the_parameters_of_a_plain_draw():
+    """DSA: one strategy per call, the same for all images of the call."""
+    images, seen = pictures(3), Counter()
+    for seed in range(120):
+        picked, full = drawn(("one", *ALL), 3, (3, 8, 8), seed), drawn(ALL, 3, (3, 8, 8), seed)
+        (name,) = picked.operations
+        assert torch.equal(picked(images), replace(full, operations=(name,))(images))
+        seen[name] += 1
+    assert set(seen) == set(ALL) and max(seen.values()) < 40, "each about equally often"
+
+
+def test_one_picks_among_the_operations_that_are_given():
+    assert {drawn(("crop", "one", "color"), 2, (3, 8, 8), s).operations for s in range(20)} == {("crop",), ("color",)}
+    with pytest.raises(ConfigError, match="one must have others to pick from"):
+        drawn(("one",), 2, (3, 8, 8))
+
+
 def test_flip_mirrors_left_to_right_where_drawn():
     images = pictures(2)
     transform = replace(still(("flip",), 2), flip=torch.tensor([True, False]))
@@ -164,6 +183,36 @@ def test_a_hole_in_the_corner_is_a_quarter_of_a_hole():
 def test_moving_by_nothing_leaves_images_alone(operation):
     images = pictures(2, h=7, w=6)
     torch.testing.assert_close(still((operation,), 2)(images), images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("operation", ["scale", "rotate"])
+def test_sampling_by_indices_is_grid_sample_with_the_same_gradient(operation, monkeypatch):
+    images = pictures(4, 2, 7, 10, dtype=torch.float64).requires_grad_()
+    transform = drawn((operation,), 4, (2, 7, 10))
+    expected = transform(images)
+    seen = []
+    monkeypatch.setattr(
+        "torch.nn.functional.grid_sample", lambda x, grid, **_: (seen.append(grid), _sample(x, grid))[1]
+    )
+    found = transform(images)
+    assert len(seen) == 1
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    upstream = pictures(4, 2, 7, 10, seed=1, dtype=torch.float64)
+    slow, fast = (torch.autograd.grad(moved, images, upstream)[0] for moved in (expected, found))
+    torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_every_operation_can_be_differentiated_deterministically_on_the_gpu():
+    images = pictures(4).to("cuda").requires_grad_()
+    transform = draw(ALL, 4, (3, 8, 8), torch.Generator("cuda").manual_seed(0))
+    for name in ALL:
+        transform = replace(transform, operations=(name,))
+        first, second = (torch.autograd.grad(transform(images).square().sum(), images)[0] for _ in range(2))
+        assert torch.equal(first, second)
+        expected = transform(images.detach())
+        torch.testing.assert_close(transform(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_scale_by_2_shows_the_image_at_half_the_height_alone():

@@ -22,7 +22,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.augment import draw as draw_transform
-from dasm.batches import RealBatches, SyntheticBatches
+from dasm.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
@@ -45,6 +45,8 @@ class Gradient(Objective):
         network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
         augmentation: shared by both sides, one draw per class and iteration.
+        sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
+        refresh: pixel updates between two choices of representatives (10 in DREAM).
     """
 
     class_by_class: ClassVar[bool] = True
@@ -55,6 +57,8 @@ class Gradient(Objective):
     inner_iterations: int = 100
     network_images: int = 2000
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
+    sampler: Literal["random", "representative"] = "random"
+    refresh: int = 10
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -62,6 +66,7 @@ class Gradient(Objective):
         require(self.synthetic_batch >= 1, "synthetic_batch must be >= 1", self.synthetic_batch)
         require(self.inner_iterations >= 1, "inner_iterations must be >= 1", self.inner_iterations)
         require(self.network_images >= 0, "network_images must be >= 0", self.network_images)
+        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
 
     @property
     def period(self) -> int:
@@ -73,7 +78,8 @@ class Gradient(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
-        return _Network(real=real, trainer=trainer, stream=stream, steps=steps)
+        sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
+        return _Network(real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler)
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
@@ -86,7 +92,8 @@ class Gradient(Objective):
         device = real.data.labels.device
         for label in range(real.data.num_classes):
             shared = draw_transform(self.augmentation, 1, shape, rng.generator(draw, "shared", label, device=device))
-            images = real.draw(label, self.real_batch, iteration)
+            updates = iteration % self.inner_iterations
+            images = state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates)
             target = [g.detach() for g in class_gradients(network, images, label, shared)]
             images = synthetic.draw(label, self.synthetic_batch, iteration)
             yield distance(class_gradients(network, images, label, shared, differentiable=True), target, self.metric)
@@ -139,7 +146,8 @@ def distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -
 class _Network:
     """The matching network: redrawn, then trained on all real images between pixel updates."""
 
-    def __init__(self, *, real: LabelledImages, trainer: Trainer, stream: int, steps: int) -> None:
+    def __init__(self, *, real: LabelledImages, trainer: Trainer, stream: int, steps: int, sampler: Sampler) -> None:
+        self.sampler = sampler
         self._real = real
         self._trainer = trainer
         self._stream = stream
@@ -157,7 +165,8 @@ class _Network:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        return self.learner.tensors()
+        return self.learner.tensors() | self.sampler.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.learner.restore(tensors)
+        self.sampler.restore(tensors, self._real.labels.device)

@@ -1,0 +1,79 @@
+"""Dataset condensation by gradient matching (DC, Zhao, Mopuri & Bilen, ICLR 2021, arXiv 2006.05929).
+
+For every class, the gradients of the classification loss of a real and of the whole synthetic batch should point the
+same way, row by row of every weight, the classifier's included. The network learns from the synthetic set between pixel
+updates. DC's recipe for it: batch_size 256, learning_rate 0.01, momentum 0, weight_decay 0, no augmentation, cutmix 0.
+Differences from DC's released code:
+
+1. Pixels are clamped to [0, 1] after every update (DC never clamps), because segments are frozen as 8-bit images.
+2. A segment starts from real images, as DSA and every later method does; DC starts from noise.
+3. Real batches run through the window epoch by epoch instead of being drawn anew every time.
+4. Sizes that DC's table of loops leaves out take the next larger one.
+5. Batch-normalised networks are seen in training mode; DC freezes their statistics first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm import rng
+from dasm.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.condensation import Condensing, class_distances
+from dasm.errors import require
+from dasm.objectives import Objective, State, Surroundings
+from dasm.pixels import PixelRule
+from dasm.train import Trainer
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DC(Objective):
+    """Cosine distance between class-wise gradients, no augmentation.
+
+    Attributes:
+        real_batch: real images per class and iteration (256 in DC); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DC).
+        outer: pixel updates per network; None takes DC's number for the images per class, which ends at 50.
+        inner: epochs over the whole synthetic set between two pixel updates; None likewise.
+        sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
+        refresh: pixel updates between two choices of representatives (10 in DREAM).
+    """
+
+    real_batch: int = 256
+    synthetic_batch: int | None = None
+    outer: int | None = None
+    inner: int | None = None
+    sampler: Literal["random", "representative"] = "random"
+    refresh: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
+        for name in ("synthetic_batch", "outer"):
+            require((value := getattr(self, name)) is None or value >= 1, f"{name} must be >= 1", value)
+        require(self.inner is None or self.inner >= 0, "inner must be >= 0", self.inner)
+        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
+
+    @property
+    def period(self) -> int:
+        return 1
+
+    @property
+    def rule(self) -> PixelRule:
+        return PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
+
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
+        sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
+        return Condensing(real, trainer, stream, surroundings.prefix, loops=(self.outer, self.inner), sampler=sampler)
+
+    def distances(
+        self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
+    ) -> Iterator[Float[Tensor, ""]]:
+        assert isinstance(state, Condensing), "a state is only used by the objective that made it"
+        yield from class_distances(
+            state, real, synthetic, iteration=iteration, stream=draw, sizes=(self.real_batch, self.synthetic_batch)
+        )

@@ -1,0 +1,99 @@
+"""Distribution matching (DM, Zhao & Bilen, WACV 2023, arXiv 2110.04181).
+
+In the embedding space of a network drawn at random for every pixel update, the mean of every class of the synthetic set
+should lie where that of the real set lies. No network is ever trained. Differences from DM's released code:
+
+1. Pixels are clamped to [0, 1] after every update (DM never clamps), because segments are frozen as 8-bit images.
+2. Real batches run through the window epoch by epoch instead of being drawn anew every time.
+3. All classes go through the network in one batch, whatever its normalisation; DM does so where a batch is normalised,
+   and elsewhere it makes no difference.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm import rng
+from dasm.augment import Operation
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.errors import require
+from dasm.features import class_means, siamese_pairs
+from dasm.networks import Classifier
+from dasm.objectives import Objective, State, Surroundings
+from dasm.pixels import PixelRule
+from dasm.train import Trainer
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DM(Objective):
+    """Squared distance between class means of random embeddings, summed over classes.
+
+    Attributes:
+        real_batch: real images per class and iteration (256 in DM); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DM).
+        augmentation: shared by both sides, one draw per class and iteration. DM leaves out `flip` for digits.
+    """
+
+    real_batch: int = 256
+    synthetic_batch: int | None = None
+    augmentation: tuple[Operation, ...] = ("one", "color", "crop", "cutout", "flip", "scale", "rotate")
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
+        size = self.synthetic_batch
+        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+
+    @property
+    def period(self) -> int:
+        return 1
+
+    @property
+    def rule(self) -> PixelRule:
+        return PixelRule(learning_rate=1.0, momentum=0.5, normalised=True)
+
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
+        return _Networks(real, trainer)
+
+    def distances(
+        self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
+    ) -> Iterator[Float[Tensor, ""]]:
+        assert isinstance(state, _Networks), "a state is only used by the objective that made it"
+        pairs = siamese_pairs(
+            real,
+            synthetic,
+            sizes=(self.real_batch, self.synthetic_batch),
+            augmentation=self.augmentation,
+            iteration=iteration,
+            stream=draw,
+        )
+        theirs, ours = zip(*pairs, strict=True)
+        network = state.fresh(rng.derive(draw, "network"))
+        with torch.no_grad():
+            target = class_means(network.features(torch.cat(theirs)), [len(images) for images in theirs])
+        means = class_means(network.features(torch.cat(ours)), [len(images) for images in ours])
+        yield (means - target).square().sum()
+
+
+@final
+class _Networks:
+    """Where networks come from; nothing passes from one pixel update to the next."""
+
+    def __init__(self, real: LabelledImages, trainer: Trainer) -> None:
+        self._real = real
+        self._trainer = trainer
+
+    def fresh(self, stream: int) -> Classifier:
+        return self._trainer.start(self._real, stream).network
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        del tensors
