@@ -1,10 +1,11 @@
 """Segments: distil one, and join those there are."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -77,15 +78,19 @@ def distil_segment(
     start = everyone if matching.windowed == "matching" else weights
     sources = choose_sources(real, start, rank, count, used, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
+    stream = rng.derive(seed, "segment", k)
+    state = matching.prepare(
+        real, stream, Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
+    )
     pixels, history = matching.optimise(
         initial,
         real,
         everyone if matching.windowed == "initial" else weights,
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
-        stream=rng.derive(seed, "segment", k),
+        stream=stream,
         frozen=_by_class(prefix, real) if prefix else (),
-        surroundings=Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts),
+        state=state,
         checkpoint=checkpoint,
         track=track,
     )
@@ -99,7 +104,8 @@ def distil_segment(
         upper=upper,
         iterations=plan.iterations,
     )
-    return segment, history
+    extras = matching.objective.finish(state, decoded([segment], real))
+    return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
 
 
 def stored_segment(
@@ -153,14 +159,23 @@ def stored(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
 
 
 def decoded(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
-    """Return all training images of the segments, each decoded with its own factor (A15)."""
+    """Return all training images of the segments, each decoded with its own factor (A15), with their soft labels."""
     parts = [decode_set(stored([segment], real), segment.factor) for segment in segments]
     if not parts:
         raise ConfigError("segments: must be at least one, got none")
+    soft = any(segment.soft_labels is not None for segment in segments)
     return LabelledImages(
         images=torch.cat([part.images for part in parts]),
         labels=torch.cat([part.labels for part in parts]),
         class_names=real.class_names,
         mean=real.mean,
         std=real.std,
+        targets=torch.cat([_targets(*pair) for pair in zip(segments, parts, strict=True)]) if soft else None,
     )
+
+
+def _targets(segment: Segment, images: LabelledImages) -> Float[Tensor, "n k"]:
+    # In a set where other segments have soft labels, hard ones are those that leave no doubt.
+    if segment.soft_labels is None:
+        return F.one_hot(images.labels, images.num_classes).float()
+    return segment.soft_labels.to(images.labels.device)
