@@ -55,6 +55,10 @@ class Matching:
         given = {"learning_rate": self.learning_rate, "momentum": self.momentum}
         return replace(self.objective.rule, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
+    def matched(self, weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Return the weights of the real images that a segment, or an expert, learns from under this window."""
+        return torch.ones_like(weights) if self.windowed == "initial" else weights
+
     def prepare(self, real: LabelledImages, stream: int, surroundings: Surroundings | None = None) -> State:
         """Do what the objective does before the first pixel moves.
 
@@ -64,7 +68,9 @@ class Matching:
         found = surroundings or Surroundings()
         if self.objective.needs_experts and not found.experts:
             name = type(self.objective).__name__.lower()
-            raise ConfigError(f"objective: {name} must be given expert trajectories, got none (see the experts section)")
+            raise ConfigError(
+                f"objective: {name} must be given expert trajectories, got none (see the experts section)"
+            )
         return self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"), found)
 
     def optimise(

@@ -74,8 +74,7 @@ def distil_segment(
     k = len(prefix)
     count = decoded_count(plan.ipc, matching.factor)
     used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
-    everyone = torch.ones_like(weights)
-    start = everyone if matching.windowed == "matching" else weights
+    start = torch.ones_like(weights) if matching.windowed == "matching" else weights
     sources = choose_sources(real, start, rank, count, used, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
@@ -85,7 +84,7 @@ def distil_segment(
     pixels, history = matching.optimise(
         initial,
         real,
-        everyone if matching.windowed == "initial" else weights,
+        matching.matched(weights),
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
         stream=stream,

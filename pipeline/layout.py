@@ -12,6 +12,11 @@ def evaluators(arm: str, state: int) -> Path:
     return Path(f"data/evaluators/{arm}/{state}") if state else TEACHERS
 
 
+def experts(arm: str, state: int) -> Path:
+    """Return the folder of the expert trajectories of one state; `real` is what joint arms share, from scratch on R."""
+    return Path("data/experts/real") if arm == "real" else Path(f"data/experts/{arm}/{state}")
+
+
 def difficulty(arm: str, state: int) -> Path:
     """Return the table of difficulty and window after `state` segments."""
     return Path(f"data/difficulty/{arm}/{state}.parquet")
