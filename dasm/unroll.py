@@ -23,7 +23,7 @@ from dasm.augment import Transform
 from dasm.networks import Classifier
 
 #: Which images a step sees, and how.
-Step = tuple[Int64[Tensor, "..."], Transform]
+Step = tuple[Int64[Tensor, " _"], Transform]
 
 
 @final

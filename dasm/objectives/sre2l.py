@@ -38,7 +38,7 @@ from dasm.train import Trainer
 from dasm.types import LabelledImages, normalise
 
 #: Mean and variance of every channel that a batch-norm layer reads.
-Statistics = Sequence[tuple[Float[Tensor, " c"], Float[Tensor, " c"]]]
+Statistics = Sequence[tuple[Float[Tensor, " _"], Float[Tensor, " _"]]]
 
 _READ_BATCH = 500
 
