@@ -4,6 +4,8 @@ Deviations from IDC's released code: 1. the images to decode are chosen first an
 distribution for less work); 2. `bound` and `multi` modes are not offered.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -45,14 +47,12 @@ def decode(
 
 
 def decode_set(data: LabelledImages, factor: int) -> LabelledImages:
-    """Return every training image of a stored set, as floating-point pixels in [0, 1]."""
-    images = decode(data.pixels(), factor)
-    return LabelledImages(
-        images=images,
+    """Return every training image of a stored set, as floating-point pixels in [0, 1], with the labels of its image."""
+    return replace(
+        data,
+        images=decode(data.pixels(), factor),
         labels=data.labels.repeat(factor**2),
-        class_names=data.class_names,
-        mean=data.mean,
-        std=data.std,
+        targets=None if data.targets is None else data.targets.repeat(factor**2, 1),
     )
 
 

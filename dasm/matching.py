@@ -11,7 +11,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.checkpoint import Checkpoint
-from dasm.errors import require
+from dasm.errors import ConfigError, require
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelOptimiser, PixelRule
 from dasm.train import Trainer
@@ -55,6 +55,24 @@ class Matching:
         given = {"learning_rate": self.learning_rate, "momentum": self.momentum}
         return replace(self.objective.rule, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
+    def matched(self, weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Return the weights of the real images that a segment, or an expert, learns from under this window."""
+        return torch.ones_like(weights) if self.windowed == "initial" else weights
+
+    def prepare(self, real: LabelledImages, stream: int, surroundings: Surroundings | None = None) -> State:
+        """Do what the objective does before the first pixel moves.
+
+        Raises:
+            ConfigError: the objective needs expert trajectories and gets none.
+        """
+        found = surroundings or Surroundings()
+        if self.objective.needs_experts and not found.experts:
+            name = type(self.objective).__name__.lower()
+            raise ConfigError(
+                f"objective: {name} must be given expert trajectories, got none (see the experts section)"
+            )
+        return self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"), found)
+
     def optimise(
         self,
         initial: Float[Tensor, "k m c h w"],
@@ -66,6 +84,7 @@ class Matching:
         stream: int,
         frozen: Sequence[Float[Tensor, "p c h w"]] = (),
         surroundings: Surroundings | None = None,
+        state: State | None = None,
         checkpoint: Checkpoint | None = None,
         track: Callable[[range], Iterable[int]] = iter,
     ) -> tuple[Float[Tensor, "k m c h w"], Float[Tensor, " i"]]:
@@ -79,6 +98,7 @@ class Matching:
             planned_ipc: images per class of the whole set.
             frozen: stored pixels of earlier segments, one tensor per class; matched too if `match_prefix`.
             surroundings: what else the objective may ask for; None where it needs nothing.
+            state: what `prepare` returned, for whoever asks the objective something afterwards; None prepares one.
             stream: the result depends on the arguments and this alone (on a GPU, up to the order of sums).
             checkpoint: where to continue from and to save to; a continued run ends with the same bytes.
             track: wraps the range of iterations still to do, to show progress.
@@ -92,9 +112,7 @@ class Matching:
         pixels = [images.clone().requires_grad_() for images in initial.to(real.labels.device)]
         turns = len(pixels) if self.objective.class_by_class else 1
         optimiser = self.rule.start(pixels, planned_ipc, turns, real.std)
-        state = self.objective.prepare(
-            real, self.trainer, rng.derive(stream, "objective"), surroundings or Surroundings()
-        )
+        state = self.prepare(real, stream, surroundings) if state is None else state
         history = torch.zeros(iterations)
         start = _restore(checkpoint, pixels, optimiser, state, history)
         batches, synthetic = self._batches(pixels, frozen, real, weights, stream)

@@ -1,10 +1,11 @@
 """Segments: distil one, and join those there are."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -73,19 +74,22 @@ def distil_segment(
     k = len(prefix)
     count = decoded_count(plan.ipc, matching.factor)
     used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
-    everyone = torch.ones_like(weights)
-    start = everyone if matching.windowed == "matching" else weights
+    start = torch.ones_like(weights) if matching.windowed == "matching" else weights
     sources = choose_sources(real, start, rank, count, used, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
+    stream = rng.derive(seed, "segment", k)
+    state = matching.prepare(
+        real, stream, Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
+    )
     pixels, history = matching.optimise(
         initial,
         real,
-        everyone if matching.windowed == "initial" else weights,
+        matching.matched(weights),
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
-        stream=rng.derive(seed, "segment", k),
+        stream=stream,
         frozen=_by_class(prefix, real) if prefix else (),
-        surroundings=Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts),
+        state=state,
         checkpoint=checkpoint,
         track=track,
     )
@@ -99,7 +103,8 @@ def distil_segment(
         upper=upper,
         iterations=plan.iterations,
     )
-    return segment, history
+    extras = matching.objective.finish(state, decoded([segment], real))
+    return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
 
 
 def stored_segment(
@@ -153,10 +158,20 @@ def stored(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
 
 
 def decoded(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
-    """Return all training images of the segments, each decoded with its own factor (A15)."""
+    """Return all training images of the segments, each decoded with its own factor (A15), with their soft labels."""
     return join(decoded_parts(segments, real))
 
 
 def decoded_parts(segments: Sequence[Segment], real: LabelledImages) -> list[LabelledImages]:
     """Return the training images of each segment, for those who learn them in their order."""
-    return [decode_set(stored([segment], real), segment.factor) for segment in segments]
+    parts = [decode_set(stored([segment], real), segment.factor) for segment in segments]
+    if all(segment.soft_labels is None for segment in segments):
+        return parts
+    return [replace(part, targets=_targets(segment, part)) for segment, part in zip(segments, parts, strict=True)]
+
+
+def _targets(segment: Segment, images: LabelledImages) -> Float[Tensor, "n k"]:
+    # In a set where other segments have soft labels, hard ones are those that leave no doubt.
+    if segment.soft_labels is None:
+        return F.one_hot(images.labels, images.num_classes).float()
+    return segment.soft_labels.to(images.labels.device)

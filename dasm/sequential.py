@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from torch import Tensor
 
 from dasm.difficulty import measure
 from dasm.errors import require
 from dasm.evaluators import Evaluators, trained
+from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import Classifier
-from dasm.segments import SegmentPlan, decoded_parts, distil_segment
+from dasm.segments import SegmentPlan, decoded, decoded_parts, distil_segment
 from dasm.selection import Selection
 from dasm.types import LabelledImages, Segment
 
@@ -30,12 +32,15 @@ class Sequential:
         selection: what the next segment learns from; None keeps every real image and scores nothing.
         planned_ipc: images per class of the whole set as planned. It sets the window's pace and the pixels' rate, so it
             belongs to the identity of every segment; a set can be extended without it.
+        experts: whom a trajectory objective follows; trained anew for every segment and held in memory. None for
+            objectives that need none.
     """
 
     matching: Matching
     evaluators: Evaluators
     selection: Selection | None
     planned_ipc: int
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -72,8 +77,20 @@ class Sequential:
                     seed=seed,
                 )
                 first, rank = first or difficulty, difficulty.rank
+            experts: list[Tensor] = []
+            if self.experts is not None:
+                before = decoded(prefix, real) if prefix else None
+                experts = list(self.experts.train(real, self.matching.matched(weights), state, seed, before))
             segment, _ = distil_segment(
-                self.matching, plan, real, prefix, weights=weights, rank=rank, planned_ipc=self.planned_ipc, seed=seed
+                self.matching,
+                plan,
+                real,
+                prefix,
+                weights=weights,
+                rank=rank,
+                planned_ipc=self.planned_ipc,
+                seed=seed,
+                experts=experts,
             )
             prefix = (*prefix, segment)
             yield segment

@@ -71,7 +71,10 @@ def read_table(path: Path, schema: str) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def write_segment(path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]) -> None:
-    """Write one segment: a row per stored image, a PNG each."""
+    """Write one segment: a row per stored image, a PNG each.
+
+    Soft labels are a column, and a learned step size is an entry of the footer, of those segments that have them.
+    """
     n = len(segment.labels)
     columns = {
         "image": pa.array([{"bytes": encode(image), "path": None} for image in segment.images], _IMAGE),
@@ -83,6 +86,12 @@ def write_segment(path: Path, segment: Segment, class_names: Sequence[str], prov
         "sources": pa.array(segment.sources.tolist(), pa.list_(pa.int64())),
     }
     meta = {**provenance, "class_names": list(class_names), "iterations": segment.iterations}
+    if segment.soft_labels is not None:
+        # Row by row like the sources: those of tile 0 of the stored image, of tile 1, …
+        tiles = segment.soft_labels.unflatten(0, (-1, n)).transpose(0, 1)
+        columns["soft_labels"] = pa.array(tiles.tolist(), pa.list_(pa.list_(pa.float32())))
+    if segment.learned_rate is not None:
+        meta["learned_rate"] = segment.learned_rate
     write_table(path, columns, "segment/1", meta)
 
 
@@ -99,6 +108,8 @@ def read_segment(path: Path) -> Segment:
         lower=rows["window_lower"][0],
         upper=rows["window_upper"][0],
         iterations=meta["iterations"],
+        soft_labels=torch.tensor(rows["soft_labels"]).transpose(0, 1).flatten(0, 1) if "soft_labels" in rows else None,
+        learned_rate=meta.get("learned_rate"),
     )
 
 
@@ -179,9 +190,13 @@ def _features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> di
             features[name] = {"_type": "Image"}
         elif name == "label":
             features[name] = {"names": list(class_names), "_type": "ClassLabel"}
-        elif pa.types.is_list(array.type):
-            features[name] = {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"}
         else:
-            names = {"float": "float32", "double": "float64"}
-            features[name] = {"dtype": names.get(str(array.type), str(array.type)), "_type": "Value"}
+            features[name] = _feature(array.type)
     return features
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
+    names = {"float": "float32", "double": "float64"}
+    return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}

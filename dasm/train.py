@@ -123,11 +123,14 @@ class Learner:
         self._buffers: list[Tensor | None] = [None for _ in network.parameters()]
 
     def step(self, data: LabelledImages, step: int, stream: int, rate: float) -> None:
-        """Take one SGD step on batch number `step` of the endless run through `data` that `stream` defines."""
+        """Take one SGD step on batch number `step` of the endless run through `data` that `stream` defines.
+
+        The loss is the cross-entropy against the classes, or against the soft labels of a set that has them.
+        """
         indices = epoch_batch(len(data), self._recipe.batch_size, step, stream).to(data.labels.device)
         generator = rng.generator(stream, "batch", step, device=data.labels.device)
         transform = draw(self._recipe.augmentation, len(indices), data.image_shape, generator)
-        images, labels = transform(data.inputs(indices)), data.labels[indices]
+        images, labels = transform(data.inputs(indices)), data.answers(indices)
         images, partners, share = _cutmix(images, labels, self._recipe.cutmix, rng.generator(stream, "cutmix", step))
         self.network.train()
         logits = self.network(images)
@@ -181,8 +184,11 @@ def _permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
 
 
 def _cutmix(
-    images: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], probability: float, generator: torch.Generator
-) -> tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"], float]:
+    images: Float[Tensor, "b c h w"],
+    labels: Int64[Tensor, " b"] | Float[Tensor, "b k"],
+    probability: float,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"] | Float[Tensor, "b k"], float]:
     # Drawn on the CPU: the box decides a slice, which a device tensor could not without a synchronisation.
     gate, keep, row, column = torch.rand(4, generator=generator).tolist()
     partners = torch.randperm(len(labels), generator=generator).to(labels.device)

@@ -33,6 +33,7 @@ class LabelledImages:
         class_names: name of each class, in label order.
         mean: channel mean of the *real training* pixels in [0, 1]; synthetic sets carry the same one.
         std: channel standard deviation of the same pixels.
+        targets: soft labels, a distribution over the classes per image, if a network is to learn these instead.
     """
 
     images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
@@ -40,11 +41,14 @@ class LabelledImages:
     class_names: tuple[str, ...]
     mean: Float[Tensor, " c"]
     std: Float[Tensor, " c"]
+    targets: Float[Tensor, "n k"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse labels that name no class."""
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
             raise ConfigError(f"labels must be in [0, {self.num_classes}), got {sorted(set(self.labels.tolist()))}")
+        if self.targets is not None and self.targets.shape[1] != self.num_classes:
+            raise ConfigError(f"soft labels must be over {self.num_classes} classes, got {self.targets.shape[1]}")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -70,17 +74,23 @@ class LabelledImages:
         """Return what a network reads: normalised pixels of the images at `indices` (all of them by default)."""
         return normalise(self.pixels(indices), self.mean, self.std)
 
+    def answers(self, indices: Int64[Tensor, " b"]) -> Int64[Tensor, " b"] | Float[Tensor, "b k"]:
+        """Return what a network learns to say of the images at `indices`: their soft labels, or else their classes."""
+        return self.labels[indices] if self.targets is None else self.targets[indices]
+
     def members(self, label: int) -> Int64[Tensor, " b"]:
         """Return the indices of one class, in data order."""
         return torch.nonzero(self.labels == label).flatten()
 
     def subset(self, indices: Int64[Tensor, " b"]) -> "LabelledImages":
         """Return the images at `indices`, in that order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        targets = None if self.targets is None else self.targets[indices]
+        return replace(self, images=self.images[indices], labels=self.labels[indices], targets=targets)
 
     def to(self, device: str | torch.device) -> "LabelledImages":
         """Return the set on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "mean", "std")}
+        names = ("images", "labels", "mean", "std", *(("targets",) if self.targets is not None else ()))
+        moved = {name: getattr(self, name).to(device) for name in names}
         return replace(self, **moved)
 
 
@@ -92,7 +102,10 @@ def join(parts: Sequence[LabelledImages]) -> LabelledImages:
         return parts[0]
     assert len({part.images.dtype for part in parts}) == 1, "8-bit and floating-point images do not mix"
     images, labels = ([getattr(part, name) for part in parts] for name in ("images", "labels"))
-    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels))
+    targets = [part.targets for part in parts if part.targets is not None]
+    assert len(targets) in (0, len(parts)), "soft labels are given for all parts or for none"
+    whole = torch.cat(targets) if targets else None
+    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels), targets=whole)
 
 
 def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:
@@ -124,6 +137,10 @@ class Segment:
         lower: lower edge of the window as a within-class rank fraction, averaged over classes.
         upper: upper edge, likewise.
         iterations: pixel updates spent on the segment.
+        soft_labels: a distribution over the classes for each decoded training image, in the order of `decode_set`, or
+            None: labels are hard by default (C9).
+        learned_rate: the step size that a trajectory objective learned together with the images, or None. It is
+            recorded, not used: every set is judged by the same protocol.
     """
 
     images: UInt8[Tensor, "n c h w"]
@@ -134,6 +151,8 @@ class Segment:
     lower: float
     upper: float
     iterations: int
+    soft_labels: Float[Tensor, "n*t k"] | None = None
+    learned_rate: float | None = None
 
     @property
     def ipc(self) -> int:

@@ -11,32 +11,35 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dasm.coresets import Coreset
-from dasm.data import Dataset
-from dasm.evaluators import Evaluators
 from dasm.matching import Matching
-from dasm.selection import Selection
-from pipeline import methods, params
+from pipeline import layout, methods
 from pipeline.sources import closure, digests
-from pipeline.study import Benchmark
-
-FOLDER = Path("data/blueprint")
-
-_KINDS = {"matching": Matching, "evaluator": Evaluators, "selection": Selection, "coreset": Coreset}
-_SHARED = {"data": Dataset, "evaluator": Evaluators, "benchmark": Benchmark}
+from pipeline.study import KINDS, SHARED, parse
 
 # Of the report; no Python, so no import leads to them.
 _TEMPLATES = ("*.css", "*.html", "*.md")
 
 
-def write(study: Mapping[str, Any], folder: Path = FOLDER) -> None:
-    """Write the blueprint of a study that has been checked: `code/<stage>`, shared blocks, and each arm's own."""
-    parts = {name: _part(params.section(study, kind, name), study[name]) for name, kind in _SHARED.items()}
+def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
+    """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
+
+    Raises:
+        ConfigError: anything wrong with the study.
+    """
+    whole = parse(study)
+    parts = {name: _part(getattr(whole, name), study[name]) for name in SHARED}
+    shared = False
     for group, blocks in methods.BLOCKS.items():
         for arm in study[group]:
             for block in blocks:
-                built: object = methods.section(study, arm, block, _KINDS[block])
+                built: object = methods.section(study, arm, block, KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
+                if isinstance(built, Matching):
+                    # A joint arm shares the experts of `real`.
+                    joint, follows = methods.is_joint(study, arm), built.objective.needs_experts
+                    shared |= follows
+                    parts[f"arms/{arm}/matching"] |= {"joint": joint, "experts": follows and not joint}
+    parts["experts"]["experts"] = shared
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
     temporary = folder.with_name(f".{folder.name}.tmp")

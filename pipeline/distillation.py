@@ -1,13 +1,17 @@
 """What distilling with and without a window share: read a state, distil its next segment, write the new state."""
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 
 from dasm.errors import ConfigError
+from dasm.footprint import footprint
 from dasm.matching import Matching
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
+from dasm.trajectories import Trajectories
 from pipeline import layout, methods, params, runtime
 from pipeline.states import read_summary, write_state
 
@@ -36,10 +40,13 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         spent = read_summary(before)
         plan = SegmentPlan(ipc=spent["images_per_class"] + plan.ipc, iterations=spent["iterations"] + plan.iterations)
     weights = torch.ones(len(real)) if weights is None else weights
+    follows = matching.objective.needs_experts
+    experts = Trajectories(layout.experts("real" if joint else arm, k)) if follows else ()
     inputs = [real.images, real.labels, weights, *(segment.images for segment in prefix)]
     resume = runtime.checkpoint(
         f"{arm}-{k}",
         methods.block(study, arm, "matching"),
+        study["experts"] if follows else None,
         plan.ipc,
         plan.iterations,
         planned_ipc,
@@ -59,12 +66,15 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
                 rank=rank,
                 planned_ipc=planned_ipc,
                 seed=seed,
+                experts=experts,
                 checkpoint=resume,
                 track=runtime.track(name),
             )
         except FloatingPointError as error:
             raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
         entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
+        if segment.soft_labels is not None:
+            entry["bytes"] = asdict(footprint([segment]))
     folder = layout.distilled(arm, k + 1)
     write_state(folder, None if joint else before, [segment], real.class_names, {"arm": arm, "seed": seed})
     resume.remove()

@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
+BLUEPRINT = Path("data/blueprint")
 REAL = Path("data/real")
 TEACHERS = Path("data/evaluators/real")
+LEDGER = Path("data/ledger")
 FULL = Path("data/results/full.parquet")
 
 
 def evaluators(arm: str, state: int) -> Path:
     """Return the folder of the networks of one state; at state 0 it is empty, and `TEACHERS` are scored."""
     return Path(f"data/evaluators/{arm}/{state}")
+
+
+def experts(arm: str, state: int) -> Path:
+    """Return the folder of the expert trajectories of one state; `real` is what joint arms share, from scratch on R."""
+    return Path("data/experts/real") if arm == "real" else Path(f"data/experts/{arm}/{state}")
 
 
 def difficulty(arm: str, state: int) -> Path:

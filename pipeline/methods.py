@@ -1,10 +1,11 @@
 """What an arm is made of: the shared blocks of params.yaml, and its own departures from them under `method`."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from dasm.errors import ConfigError, require
-from pipeline import params
+from pipeline import layout, params
 
 T = TypeVar("T")
 
@@ -35,6 +36,12 @@ def section(study: Mapping[str, Any], arm: str, name: str, kind: type[T]) -> T:
 def is_joint(study: Mapping[str, Any], arm: str) -> bool:
     """Return whether an arm distils every prefix at once instead of segment by segment."""
     return bool(_departures(study, arm).get("joint", False))
+
+
+def follows_experts(arm: str) -> bool:
+    """Return whether experts have to be trained for an arm (or, for `real`, for any), as its blueprint says."""
+    file = "experts.json" if arm == "real" else f"arms/{arm}/matching.json"
+    return bool(json.loads((layout.BLUEPRINT / file).read_text())["experts"])
 
 
 def check(study: Mapping[str, Any]) -> None:

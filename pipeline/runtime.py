@@ -22,7 +22,7 @@ import dasm
 from dasm.checkpoint import Checkpoint
 from dasm.ledger import Cost, metered
 from dasm.tables import write_atomically
-from pipeline import params
+from pipeline import layout, params
 
 log = logging.getLogger("dasm")
 
@@ -57,7 +57,7 @@ def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
         yield entry
     entry |= _rounded(cost)
     text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
-    write_atomically(Path("data/ledger") / f"{name}.json", lambda path: path.write_text(text))
+    write_atomically(layout.LEDGER / f"{name}.json", lambda path: path.write_text(text))
     log.info("%s: %.1f s, %d images forward on %s", entry["name"], cost.seconds, cost.forward_images, cost.device)
 
 

@@ -10,12 +10,22 @@ from dasm.difficulty import check_snapshots
 from dasm.errors import require
 from dasm.evaluate import Protocol
 from dasm.evaluators import Evaluators
+from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import Network
 from dasm.plugins import build
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from pipeline import methods
+
+#: Blocks that an arm is made of, and those that the whole study shares, by name.
+KINDS: Mapping[str, type] = {
+    "matching": Matching,
+    "evaluator": Evaluators,
+    "selection": Selection,
+    "coreset": Coreset,
+}
+SHARED = ("data", "evaluator", "experts", "benchmark")
 
 
 @final
@@ -71,6 +81,7 @@ class Study:
     arms: tuple[str, ...]
     controls: tuple[str, ...]
     coresets: tuple[str, ...]
+    experts: Experts | None
     benchmark: Benchmark
 
     def __post_init__(self) -> None:
@@ -114,7 +125,10 @@ def parse(study: Mapping[str, Any]) -> Study:
         for snapshots in (evaluator.snapshots, whole.evaluator.snapshots):
             check_snapshots(selection.score, snapshots)
     for arm in (*whole.arms, *whole.controls):
-        methods.section(study, arm, "matching", Matching)
+        objective = methods.section(study, arm, "matching", Matching).objective
+        name = type(objective).__name__.lower()
+        rule = f"experts must be described, because arm {arm!r} follows them ({name})"
+        require(whole.experts is not None or not objective.needs_experts, rule, None)
     for arm in whole.coresets:
         coreset = methods.section(study, arm, "coreset", Coreset)
         rule = f"evaluator.snapshots must be >= {coreset.snapshots_needed} for the coreset {arm!r}"

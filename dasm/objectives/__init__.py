@@ -42,6 +42,20 @@ class Surroundings:
     experts: Sequence[Float[Tensor, "e p"]] = ()
 
 
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Extras:
+    """What an objective leaves with a finished segment besides its images.
+
+    Attributes:
+        soft_labels: a distribution over the classes for every decoded training image, on the CPU; None for hard labels.
+        learned_rate: the student's step size, learned together with the images; None if none was.
+    """
+
+    soft_labels: Float[Tensor, "n k"] | None = None
+    learned_rate: float | None = None
+
+
 class Objective(ABC):
     """A distance between a real and a synthetic set, seen through networks."""
 
@@ -89,3 +103,15 @@ class Objective(ABC):
             iteration: number of the pixel update, from 0.
             draw: stream of this iteration.
         """
+
+    def finish(self, state: State, images: LabelledImages) -> Extras:  # noqa: ARG002
+        """Say what goes with a finished segment.
+
+        Args:
+            state: after the last iteration.
+            images: the decoded training images of the segment, frozen.
+
+        Returns:
+            Nothing but hard labels, unless the objective says otherwise.
+        """
+        return Extras()

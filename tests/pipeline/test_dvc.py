@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import blueprint, params
+from pipeline import blueprint, layout, params
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -38,9 +38,9 @@ def project(tmp_path, monkeypatch) -> Path:
 
 def concerned(project: Path, study=PARAMS) -> set[str]:
     """Write the blueprint anew; return the files of it that say something else."""
-    before = files(project / blueprint.FOLDER)
+    before = files(project / layout.BLUEPRINT)
     blueprint.write(study)
-    after = files(project / blueprint.FOLDER)
+    after = files(project / layout.BLUEPRINT)
     assert after.keys() == before.keys()
     return {name for name in after if after[name] != before[name]}
 
@@ -89,7 +89,7 @@ def test_a_stage_depends_on_exactly_the_blocks_and_numbers_that_it_reads(name):
 
 
 def test_the_blueprint_has_every_file_that_a_stage_depends_on(project):
-    written = {f"data/blueprint/{name}" for name in files(project / blueprint.FOLDER)}
+    written = {f"data/blueprint/{name}" for name in files(project / layout.BLUEPRINT)}
     groups = {"open_control": "controls", "control": "controls", "coreset": "coresets"}
     for name, stage in DVC_YAML.items():
         for dep in stage["deps"]:
@@ -179,7 +179,7 @@ def test_no_path_of_the_shared_folder_or_of_a_machine_in_the_study():
 
 
 def test_a_blueprint_is_json_with_options_and_sources(project):
-    for name, text in files(project / blueprint.FOLDER).items():
+    for name, text in files(project / layout.BLUEPRINT).items():
         content = json.loads(text)
         assert content["sources"], name
         assert ("options" in content) == (not name.startswith("code/"))

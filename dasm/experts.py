@@ -1,0 +1,113 @@
+"""Expert trajectories: the weights of networks along their training on real images (MTT, arXiv 2203.11932).
+
+A trajectory objective makes a student on synthetic images travel as an expert travelled on real ones. Window and prefix
+make the experts of a segment its own: they learn from the window alone (as PAD, arXiv 2408.03360, filters what its
+experts see), and go on from networks trained on the segments so far (as SeqMatch, arXiv 2311.01570). Differences:
+
+1. No ZCA whitening: the images of this project are normalised channel by channel.
+2. Augmentation is that of `dasm.augment`, in IDC's order, where DSA's released code applies one operation per batch.
+3. SeqMatch starts from networks trained with learned step sizes, stage by stage; ours learn from all segments at once.
+4. PAD changes the filter during training; ours is the window of the state, the same in every epoch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+
+from dasm import rng
+from dasm.errors import require
+from dasm.networks import Classifier
+from dasm.train import Learner, Recipe, Trainer
+from dasm.types import LabelledImages
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Experts:
+    """How many networks are followed, for how long, and from where.
+
+    Attributes:
+        trainer: the architecture has to be that of the matching network. MTT's recipe: SGD with learning rate 0.01,
+            momentum 0, weight decay 0, batches of 256, every operation of DSA, no CutMix.
+        number: experts (100 in MTT).
+        epochs: passes through the window (50 in MTT); the weights are kept after each.
+        prefix_steps: optimiser steps on the decoded segments so far, before the first epoch; 0 starts from fresh
+            networks whatever there is.
+        prefix_recipe: of those steps; None takes the trainer's.
+    """
+
+    trainer: Trainer
+    number: int = 100
+    epochs: int = 50
+    prefix_steps: int
+    prefix_recipe: Recipe | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.number >= 1, "number must be >= 1", self.number)
+        require(self.epochs >= 1, "epochs must be >= 1", self.epochs)
+        require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
+
+    def train(
+        self,
+        real: LabelledImages,
+        weights: Float[Tensor, " n"],
+        state: int,
+        seed: int,
+        prefix: LabelledImages | None = None,
+    ) -> Iterator[Float[Tensor, "e p"]]:
+        """Yield the trajectories of one state, expert by expert.
+
+        Args:
+            real: all real training images.
+            weights: of the window. Images of weight 0 are never shown. If the others differ, every epoch shows as many
+                images as the window holds, drawn with replacement in proportion to the weights.
+            state: number of segments so far; every expert of every state has a stream of its own.
+            seed: root seed.
+            prefix: decoded training images of the segments so far, or None before there are any.
+
+        Yields:
+            The parameters in the order of `parameters()`, on the CPU: row 0 before the first epoch, row e after e.
+        """
+        for number in range(self.number):
+            stream = rng.derive(seed, "expert", state, number)
+            yield self._follow(self._start(real, prefix, stream), real, weights, stream)
+
+    def _start(self, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
+        recipe = self.prefix_recipe or self.trainer.recipe
+        learner = Trainer(network=self.trainer.network, recipe=recipe).start(real, stream)
+        for step in range(self.prefix_steps if prefix is not None else 0):
+            assert prefix is not None, "there are no steps without one"
+            learner.step(prefix, step, rng.derive(stream, "prefix"), recipe.rate(step, self.prefix_steps))
+        return learner.network
+
+    def _follow(
+        self, network: Classifier, real: LabelledImages, weights: Float[Tensor, " n"], stream: int
+    ) -> Float[Tensor, "e p"]:
+        learner, recipe = Learner(network, self.trainer.recipe), self.trainer.recipe
+        kept = torch.nonzero(weights.cpu() > 0).flatten()
+        window = real if len(kept) == len(real) else real.subset(kept.to(real.labels.device))
+        per_epoch = -(-len(window) // recipe.batch_size)
+        rows = [_flat(network)]
+        for epoch in range(self.epochs):
+            shown = _drawn(window, weights.cpu()[kept], rng.derive(stream, "window", epoch))
+            for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+                learner.step(shown, step, rng.derive(stream, "epochs"), recipe.rate(step, self.epochs * per_epoch))
+            rows.append(_flat(network))
+        return torch.stack(rows)
+
+
+def _flat(network: Classifier) -> Float[Tensor, " p"]:
+    return parameters_to_vector(network.parameters()).detach().cpu()
+
+
+def _drawn(window: LabelledImages, weights: Float[Tensor, " m"], stream: int) -> LabelledImages:
+    if bool((weights == weights[0]).all()):
+        return window
+    chosen = torch.multinomial(weights, len(window), replacement=True, generator=rng.generator(stream, "images"))
+    return window.subset(chosen.to(window.labels.device))

@@ -1,0 +1,23 @@
+"""Train the experts of one state, where the arm's objective follows any; a light stage where it does not."""
+
+import json
+
+from pipeline import layout, methods, params
+
+
+def main(arm: str, k: str) -> None:
+    """Make `data/experts/<arm>/<k>`; `real 0` is what joint arms share, from scratch, on all real images."""
+    if methods.follows_experts(arm):
+        # Deferred: most arms end here, without the seconds that torch takes to import.
+        from pipeline.experts import run
+
+        run(arm, int(k))
+        return
+    folder, ledger = layout.experts(arm, int(k)), layout.LEDGER / f"experts-{arm}-{k}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "none.json").write_text('{"experts": 0}\n')
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    nothing = {"seconds": 0.0, "forward_images": 0, "backward_images": 0, "peak_memory_mb": 0, "device": "cpu"}
+    threads = params.value(params.read(), "threads")
+    entry = {"stage": "experts", "name": f"experts@{arm}-{k}", "arm": arm, "threads": threads, **nothing}
+    ledger.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")
