@@ -72,10 +72,7 @@ def distil_segment(
         The segment and the objective's value at every iteration.
     """
     k = len(prefix)
-    count = decoded_count(plan.ipc, matching.factor)
-    used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
-    start = torch.ones_like(weights) if matching.windowed == "matching" else weights
-    sources = choose_sources(real, start, rank, count, used, rng.derive(seed, "initial"))
+    sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
     state = matching.prepare(
@@ -105,6 +102,20 @@ def distil_segment(
     )
     extras = matching.objective.finish(state, decoded([segment], real))
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
+
+
+def _sources(
+    matching: Matching,
+    plan: SegmentPlan,
+    real: LabelledImages,
+    prefix: Sequence[Segment],
+    weights: Float[Tensor, " n"],
+    rank: Float[Tensor, " n"] | None,
+    stream: int,
+) -> Int64[Tensor, "k t"]:
+    used = torch.cat([segment.sources.flatten() for segment in prefix]) if prefix else torch.zeros(0, dtype=torch.long)
+    start = torch.ones_like(weights) if matching.windowed == "matching" else weights
+    return choose_sources(real, start, rank, decoded_count(plan.ipc, matching.factor), used, stream)
 
 
 def stored_segment(

@@ -62,10 +62,9 @@ def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
 
 def reads(module: str, *patterns: str) -> bool:
     text = (ROOT / f"pipeline/stages/{module}.py").read_text()
-    if "from pipeline.distillation" in text:
-        text += (ROOT / "pipeline/distillation.py").read_text()
-    if "from pipeline.benchmarking" in text:
-        text += (ROOT / "pipeline/benchmarking.py").read_text()
+    for helper in ("distillation", "benchmarking", "experts"):
+        if f"from pipeline.{helper}" in text:
+            text += (ROOT / f"pipeline/{helper}.py").read_text()
     return any(re.search(pattern, text) for pattern in patterns)
 
 
@@ -73,16 +72,14 @@ def reads(module: str, *patterns: str) -> bool:
 def test_a_stage_depends_on_exactly_the_blocks_and_numbers_that_it_reads(name):
     stage = DVC_YAML[name]
     module, deps, numbers = module_of(stage), stage["deps"], stage.get("params", [])
-    for block in ("data", "evaluator", "benchmark"):
+    for block in ("data", "evaluator", "experts", "benchmark"):
         shared = reads(module, rf'params\.\w+\(study, \w+, "{block}', rf'params\.value\(study, "{block}')
         assert shared == (f"data/blueprint/{block}.json" in deps), block
     for block in ("matching", "evaluator", "selection"):
         own = reads(module, rf'methods\.section\(study, arm, "{block}"')
-        # State 0 is scored with the networks that all arms share.
-        assert own == (f"data/blueprint/arms/${{item.arm}}/{block}.json" in deps) or (name, block) == (
-            "begin",
-            "evaluator",
-        )
+        # No arm is at work yet, or its networks are those that all arms share.
+        own &= (name, block) not in {("begin", "evaluator"), ("experts_real", "matching")}
+        assert own == (f"data/blueprint/arms/${{item.arm}}/{block}.json" in deps), block
     for number in ("seed", "planned_ipc"):
         assert reads(module, rf'params\.value\(study, "{number}"\)') == (number in numbers), number
     assert reads(module, r"runtime\.start") == ("threads" in numbers)
@@ -181,5 +178,5 @@ def test_no_path_of_the_shared_folder_or_of_a_machine_in_the_study():
 def test_a_blueprint_is_json_with_options_and_sources(project):
     for name, text in files(project / layout.BLUEPRINT).items():
         content = json.loads(text)
-        assert content["sources"], name
+        assert content["sources"] or content["options"] is None, name
         assert ("options" in content) == (not name.startswith("code/"))

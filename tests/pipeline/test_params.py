@@ -67,7 +67,7 @@ CASES = {
     "operation": ("benchmark.protocol.recipe.augmentation", ["colour"], "augmentation[0]: must be one of flip, color"),
     "not a mapping": ("evaluator", 3, "evaluator: must be a mapping of options, got 3"),
     "ipc": ("segment.s1.ipc", 0, "segment.s1: ipc must be >= 1, got 0"),
-    "coreset": ("coresets", ["randon"], "did you mean 'random'?"),
+    "coreset": ("coresets", ["randon"], "benchmark.arms must be ('dasm', 'sequential', 'idc', 'randon')"),
     "arms": ("benchmark.arms", ["dasm"], "benchmark.arms must be"),
     "chain": ("chain", [{"k": 1, "next": 2}], "chain must count k = 0, 1"),
     "segments": ("segment", {"s0": {"ipc": 1, "iterations": 1}}, "segment must have s0, s1"),
