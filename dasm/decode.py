@@ -27,7 +27,7 @@ from dasm.errors import ConfigError, require
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Color = Literal["rgb", "grey"]
-#: What messages call an image, and its file's bytes (nothing where a table has no value).
+#: What messages call an image ("cat.png:", "train.parquet: row 3"), and its bytes (none where a table has no value).
 Encoded = tuple[str, bytes | None]
 
 _MODES = {"grey": "L", "rgb": "RGB"}
@@ -72,7 +72,7 @@ class Decoder:
         """
         where, data = encoded
         if data is None:
-            raise ConfigError(f"{where}: must hold the bytes of an image, got none")
+            raise ConfigError(f"{where} must hold the bytes of an image, got none")
         try:
             # Named, because the others include interpreters of programs (PostScript).
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -80,12 +80,12 @@ class Decoder:
                 pixels = np.asarray(self._fit(_plain(_upright(image), _MODES[self.color])))
         except UnidentifiedImageError as error:
             reason = f"none of {', '.join(FORMATS)}" if data else "0 bytes"
-            raise ConfigError(f"{where}: must be a readable image ({reason})") from error
+            raise ConfigError(f"{where} must be a readable image ({reason})") from error
         except _BOMB as error:
-            raise ConfigError(f"{where}: must have at most {_MOST_PIXELS} pixels (a decompression bomb)") from error
+            raise ConfigError(f"{where} must have at most {_MOST_PIXELS} pixels (a decompression bomb)") from error
         except _DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(f"{where}: must be a readable image ({reason})") from error
+            raise ConfigError(f"{where} must be a readable image ({reason})") from error
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
     def shape(self, encoded: Iterable[Encoded]) -> tuple[int, int, int]:
@@ -115,7 +115,7 @@ class Decoder:
             if pixels.shape != shape:
                 wanted, found = (f"{width} x {height}" for _, height, width in (shape, pixels.shape))
                 raise ConfigError(
-                    f"{where}: must be {wanted} pixels like the first image, got {found}"
+                    f"{where} must be {wanted} pixels like the first image, got {found}"
                     " (with `size`, images are resized and cut to one)"
                 )
             image[:] = pixels

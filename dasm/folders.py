@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from dasm.decode import Decoder, Encoded, read_bytes
 from dasm.errors import ConfigError
 from dasm.sources import Block, Source, block_length
-from dasm.splits import complete_splits
+from dasm.splits import check_names, complete_splits
 
 #: Files with other endings are no images, and are left alone, as torchvision does.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -73,6 +73,7 @@ def file_source(
         validation: see `complete_splits`.
         test: likewise.
     """
+    check_names(class_names, root)
     labels = {
         split: np.repeat(np.arange(len(classes)), [len(files) for files in classes])
         for split, classes in stored.items()
@@ -96,7 +97,7 @@ def file_source(
 
 
 def _encoded(paths: Sequence[str]) -> Iterator[Encoded]:
-    return ((path, read_bytes(path)) for path in paths)
+    return ((f"{path}:", read_bytes(path)) for path in paths)
 
 
 def _decoded(paths: Sequence[str], decoder: Decoder, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "b c h w"]:

@@ -73,15 +73,17 @@ class Source:
         belongs = np.full(len(self), -1, dtype=np.int8)
         for number, split in enumerate(SPLITS):
             belongs[self.splits[split]] = number
-        start = 0
+        read = 0
         for block in _in_order(self.blocks()):
-            numbers = belongs[start : start + len(block)]
-            start += len(block)
+            numbers = belongs[read : read + len(block)]
+            read += len(block)
+            if read > len(self):
+                break
             for number, split in enumerate(SPLITS):
                 if (numbers == number).any():
                     yield split, block[numbers == number]
-        if start != len(self):
-            raise ConfigError(f"{self.where}: must hold {len(self)} images as before, got {start} (did it change?)")
+        if read != len(self):
+            raise ConfigError(f"{self.where}: must hold {len(self)} images as when it was opened, got {read}")
 
     def task(self) -> Task:
         """Read all images into memory."""

@@ -48,7 +48,7 @@ class ImageNetSubset(Dataset):
         wnids = sorted(line for line in lines if line and not line.startswith("#"))
         check_names(wnids, self.classes)
         for wnid in wnids:
-            if Path(wnid).name != wnid:
+            if Path(wnid).name != wnid or wnid == "..":
                 raise ConfigError(f"{self.classes}: must have the name of a folder a line, got {wnid!r}")
         return file_source(
             self.root,
