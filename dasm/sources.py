@@ -135,9 +135,9 @@ class Levels:
         return mean, [max(v**0.5, 1 / 255) for v in variance]
 
 
-def block_length(image_shape: tuple[int, int, int]) -> int:
-    """Return how many images of that shape make a block."""
-    return max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // math.prod(image_shape)))
+def block_length(image_shape: tuple[int, int, int], encoded_bytes: int = 0) -> int:
+    """Return how many images of that shape make a block; `encoded_bytes` is what each takes before it is decoded."""
+    return max(1, min(_BLOCK_IMAGES, _BLOCK_BYTES // max(math.prod(image_shape), encoded_bytes)))
 
 
 def array_blocks(arrays: Sequence[UInt8[np.ndarray, "_ c h w"]]) -> Iterator[Block]:

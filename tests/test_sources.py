@@ -135,6 +135,7 @@ def test_blocks_are_small_for_large_images_and_many_for_small_ones():
     assert block_length((3, 224, 224)) == 13
     assert block_length((3, 32, 32)) == 256
     assert block_length((3, 4000, 4000)) == 1
+    assert block_length((3, 32, 32), encoded_bytes=200_000) == 10
 
 
 def test_a_class_without_a_training_image_is_refused_by_name():

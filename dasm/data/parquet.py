@@ -30,7 +30,8 @@ from dasm.sources import Block, Source, block_length
 from dasm.splits import complete_splits, stored_splits
 
 _NAMES = ("train", "test", "val", "valid", "validation")
-_READ_BUFFER = 1 << 20  # bytes; without one, PyArrow reads a whole column of a row group at once
+# PyArrow reads the images of a whole row group at once, which may be all there are; with these, a page (1,024 or fewer).
+_STREAMED = {"buffer_size": 1 << 20, "pre_buffer": False}
 
 
 @final
@@ -106,7 +107,7 @@ class _Shard:
     def rows(self, count: int) -> Iterator[list[Encoded]]:
         """Read the file, so many rows at a time: what messages call an image, and its bytes."""
         start = 0
-        with _reading(self.path), pq.ParquetFile(self.path, buffer_size=_READ_BUFFER) as file:
+        with _reading(self.path), pq.ParquetFile(self.path, **_STREAMED) as file:
             for batch in file.iter_batches(count, columns=[self.column]):
                 column = batch.column(0)
                 encoded = (column.flatten()[0] if pa.types.is_struct(column.type) else column).to_pylist()
@@ -116,7 +117,7 @@ class _Shard:
 
 def _blocks(shards: list[_Shard], decoder: Decoder, shape: tuple[int, int, int]) -> Iterator[Block]:
     for shard in shards:
-        for rows in shard.rows(block_length(shape)):
+        for rows in shard.rows(block_length(shape, shard.path.stat().st_size // len(shard.labels))):
             yield partial(decoder.block, rows, shape, len(rows))
 
 

@@ -416,3 +416,15 @@ def test_bytes_are_read_a_few_rows_at_a_time(folder, monkeypatch):
     monkeypatch.setattr(Decoder, "block", lambda *args: taken.append(args[3]) or original(*args))
     load(folder)
     assert max(taken) == 2 and sum(taken) == 206
+
+
+def test_a_row_group_larger_than_memory_is_read_piece_by_piece(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    write(folder / "train.parquet", [png(noise)] * 120, LABELS * 20, names=["cat", "dog"])
+    table = pq.read_table(folder / "train.parquet")
+    pq.write_table(table, folder / "train.parquet", use_dictionary=False, compression="none", write_batch_size=8)
+    del table
+    assert (folder / "train.parquet").stat().st_size > 30_000_000
+    source = Parquet(root=str(folder), size=8).open(0)
+    before = pa.total_allocated_bytes()
+    assert max(pa.total_allocated_bytes() - before for _ in source.blocks()) < 15_000_000
