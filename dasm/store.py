@@ -1,4 +1,4 @@
-"""A prepared task on disk: 8-bit arrays that are read by index through a memory map, and what they mean."""
+"""A prepared task on disk: 8-bit arrays that are read by index through a memory map (`dasm.prepare` writes them)."""
 
 import json
 from pathlib import Path
@@ -7,42 +7,33 @@ import numpy as np
 import torch
 
 from dasm.errors import ConfigError
-from dasm.tables import write_atomically
 from dasm.types import LabelledImages, Task
 
-_SPLITS = ("train", "validation", "test")
+META = "meta.json"
 
 
-def write_task(folder: Path, task: Task) -> None:
-    """Write `<split>.images.npy` (n c h w, uint8), `<split>.labels.npy` (n, int64) and `meta.json`."""
-    for split in _SPLITS:
-        data: LabelledImages = getattr(task, split)
-        for kind in ("images", "labels"):
-            array = getattr(data, kind).numpy()
-            write_atomically(folder / f"{split}.{kind}.npy", lambda path, array=array: _save(path, array))  # type: ignore[misc]
-    meta = {
-        "class_names": list(task.train.class_names),
-        "mean": task.train.mean.tolist(),
-        "std": task.train.std.tolist(),
-    }
-    write_atomically(folder / "meta.json", lambda path: path.write_text(json.dumps(meta, indent=1) + "\n"))
+def array_file(split: str, kind: str) -> str:
+    """Return the name of the file that holds the `images` or the `labels` of a split."""
+    return f"{split}.{kind}.npy"
 
 
 def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
     """Read one split of a prepared task.
 
+    On the CPU only the images that are asked for are read, when they are asked for: a split may be larger than memory.
+    Other devices take all of it.
+
     Raises:
-        ConfigError: the folder is not one that `write_task` wrote.
+        ConfigError: the folder is not one that `dasm.prepare` wrote.
     """
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        images, labels = (
-            torch.from_numpy(np.load(folder / f"{split}.{kind}.npy", allow_pickle=False))
-            for kind in ("images", "labels")
-        )
+        meta = json.loads((folder / META).read_text())
+        # Copy on write: torch warns of arrays that cannot be written, and the file stays as it is.
+        images = np.load(folder / array_file(split, "images"), mmap_mode="c", allow_pickle=False)
+        labels = np.load(folder / array_file(split, "labels"), allow_pickle=False)
         return LabelledImages(
-            images=images,
-            labels=labels,
+            images=torch.from_numpy(images),
+            labels=torch.from_numpy(labels),
             class_names=tuple(meta["class_names"]),
             mean=torch.tensor(meta["mean"]),
             std=torch.tensor(meta["std"]),
@@ -53,10 +44,5 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
 
 def read_task(folder: Path, device: str = "cpu") -> Task:
     """Read all splits of a prepared task."""
-    train, validation, test = (read_split(folder, split, device) for split in _SPLITS)
+    train, validation, test = (read_split(folder, split, device) for split in ("train", "validation", "test"))
     return Task(train=train, validation=validation, test=test)
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

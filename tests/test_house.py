@@ -14,11 +14,15 @@ KINDS = ("coresets", "data", "networks", "objectives", "scores", "windows")
 PLUG_INS = [f"dasm.{kind}.{name}" for kind in KINDS for name in listed(kind)]
 FILES = sorted(DASM.rglob("*.py"))
 REQUIRED = {
-    "dasm.data.parquet": {"root"},
     "dasm.windows.anchor": {"window"},
     "dasm.windows.linear": {"planned_segments"},
     "dasm.windows.soft": {"window"},
     "dasm.windows.static": {"window"},
+    "dasm.data.image_folder": {"root"},
+    "dasm.data.imagenet_subset": {"root", "classes"},
+    "dasm.data.parquet": {"root"},
+    "dasm.data.tensor": {"path"},
+    "dasm.data.tiny_imagenet": {"root"},
 }
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 220
 

@@ -1,21 +1,31 @@
-"""Data sets: one file per source. Each gives a task with train, validation and test splits."""
+"""Data sets: one file per source. Each says what it holds and how to read it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
+from typing import Any, final
 
 import numpy as np
-import torch
+from jaxtyping import Int64, UInt8
 
-from dasm import rng
 from dasm.errors import ConfigError
-from dasm.types import LabelledImages, Task
+
+# Imported for the plug-ins, so that `prepare` depends on one and the same modules whichever of them is in use.
+from dasm.folders import file_source as file_source
+from dasm.sources import Source, array_blocks
+from dasm.splits import complete_splits
+from dasm.types import Task
+
+# What torchvision's loaders raise without a network, or on files that are not those published.
+_FAILURES = (OSError, HTTPException, RuntimeError, ValueError, TypeError, LookupError, EOFError, AssertionError)
 
 
 class Dataset(ABC):
     """A source of labelled images."""
 
     @abstractmethod
-    def load(self, seed: int) -> Task:
-        """Read the images and split them.
+    def open(self, seed: int) -> Source:
+        """Find the images, their classes and their splits; pixels that lie in files are read later.
 
         Args:
             seed: root seed of the splits.
@@ -24,72 +34,65 @@ class Dataset(ABC):
             ConfigError: missing or damaged data; the message names the file and the reason.
         """
 
+    @final
+    def load(self, seed: int) -> Task:
+        """Read all images into memory. For sets of any size, `dasm.prepare` writes arrays that are read by index.
 
-def held_out(labels: np.ndarray, share: float, stream: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices class by class at random.
+        Args:
+            seed: root seed of the splits.
+
+        Raises:
+            ConfigError: missing or damaged data; the message names the file and the reason.
+        """
+        return self.open(seed).task()
+
+
+def array_source(
+    where: str,
+    stored: Mapping[str, tuple[UInt8[np.ndarray, "_ c h w"], Int64[np.ndarray, " _"]]],
+    class_names: Sequence[str],
+    *,
+    seed: int,
+    validation: float,
+    test: float | None = None,
+) -> Source:
+    """Make a source of images that are in memory.
 
     Args:
-        labels: class index of each image, (n,).
-        share: of every class that is held out, in (0, 1); rounded, but at least one image.
-        stream: of the random order.
-
-    Returns:
-        Indices kept and indices held out, both in data order.
-
-    Raises:
-        ConfigError: a class has too few images to give one to each side.
+        where: what messages call the data set.
+        stored: images and labels of the splits that it comes with.
+        class_names: name of each class, in label order.
+        seed: root seed of the splits that it does not come with.
+        validation: see `complete_splits`.
+        test: likewise.
     """
-    kept, out = [], []
-    for label in np.unique(labels).tolist():
-        members = np.flatnonzero(labels == label)
-        count = max(1, round(share * len(members)))
-        if count >= len(members):
-            raise ConfigError(
-                f"data: must have at least 2 images in class {label} to hold some out, got {len(members)}"
-            )
-        order = torch.randperm(len(members), generator=rng.generator(stream, "class", label)).numpy()
-        out.append(members[order[:count]])
-        kept.append(members[order[count:]])
-    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(out))
-
-
-def make_task(
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    class_names: tuple[str, ...],
-) -> Task:
-    """Join 8-bit images (n c h w) and labels (n,) of the three splits; channel statistics come from `train`.
-
-    Raises:
-        ConfigError: a class has no training image, or the splits differ in image shape.
-    """
-    images, labels = train
-    missing = sorted(set(range(len(class_names))) - set(np.unique(labels).tolist()))
-    if missing:
-        raise ConfigError(f"data: must have training images of every class, got none of {class_names[missing[0]]!r}")
-    shapes = {split[0].shape[1:] for split in (train, validation, test)}
+    for split, (images, labels) in stored.items():
+        if len(images) != len(labels):
+            raise ConfigError(f"{where}: must have a label for each {split} image, got {len(labels)} for {len(images)}")
+    shapes = {images.shape[1:] for images, _ in stored.values()}
     if len(shapes) > 1:
-        raise ConfigError(f"data: must have one image shape in all splits, got {sorted(shapes)}")
-    # In float64 from level counts: exact, and without a float copy of the images.
-    mean, std = zip(*[_moments(images[:, channel]) for channel in range(images.shape[1])], strict=True)
-
-    def join(split: tuple[np.ndarray, np.ndarray]) -> LabelledImages:
-        return LabelledImages(
-            images=torch.from_numpy(split[0]),
-            labels=torch.from_numpy(split[1].astype(np.int64)),
-            class_names=class_names,
-            mean=torch.tensor(mean, dtype=torch.float32),
-            std=torch.tensor(std, dtype=torch.float32),
-        )
-
-    return Task(train=join(train), validation=join(validation), test=join(test))
+        raise ConfigError(f"{where}: must have one image shape in all splits, got {sorted(shapes)}")
+    classes = {split: labels for split, (_, labels) in stored.items()}
+    return Source(
+        where=where,
+        class_names=tuple(class_names),
+        labels=np.concatenate(list(classes.values())),
+        image_shape=shapes.pop(),
+        splits=complete_splits(classes, class_names, where=where, seed=seed, validation=validation, test=test),
+        blocks=lambda: array_blocks([images for images, _ in stored.values()]),
+    )
 
 
-def _moments(channel: np.ndarray) -> tuple[float, float]:
-    counts = np.bincount(channel.ravel(), minlength=256)
-    levels = np.arange(256) / 255
-    mean = float((counts * levels).sum() / counts.sum())
-    variance = float((counts * (levels - mean) ** 2).sum() / counts.sum())
-    # A constant channel would divide by zero; one grey level is the smallest spread an 8-bit image can show.
-    return mean, max(variance**0.5, 1 / 255)
+def fetch(name: str, root: str, **options: object) -> Any:  # noqa: ANN401 - torchvision is untyped
+    """Let one of torchvision's data sets read its files under `root`, after a download if they are not there.
+
+    Raises:
+        ConfigError: no network, or files that are not those published.
+    """
+    from torchvision import datasets  # type: ignore[import-untyped]  # here, because it takes seconds
+
+    try:
+        return getattr(datasets, name)(root, download=True, **options)
+    except _FAILURES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{root}: must hold the files of {name}, or let them be downloaded ({reason})") from error

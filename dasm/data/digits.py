@@ -6,10 +6,9 @@ from typing import final
 import numpy as np
 from sklearn.datasets import load_digits
 
-from dasm import rng
-from dasm.data import Dataset, held_out, make_task
+from dasm.data import Dataset, array_source
 from dasm.errors import require
-from dasm.types import Task
+from dasm.sources import Source
 
 
 @final
@@ -31,15 +30,10 @@ class Digits(Dataset):
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
-    def load(self, seed: int) -> Task:
+    def open(self, seed: int) -> Source:
         bundle = load_digits()
         # 16 grey levels above black, stretched to 8 bit.
         images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
-        labels = bundle.target.astype(np.int64)
-        stream = rng.derive(seed, "split")
-        rest, test = held_out(labels, self.test, rng.derive(stream, "test"))
-        kept, out = held_out(labels[rest], self.validation / (1 - self.test), rng.derive(stream, "validation"))
-        train, validation = rest[kept], rest[out]
-        names = tuple(str(name) for name in bundle.target_names)
-        splits = [(images[part], labels[part]) for part in (train, validation, test)]
-        return make_task(splits[0], splits[1], splits[2], names)
+        stored = {"train": (images, bundle.target.astype(np.int64))}
+        names = [str(name) for name in bundle.target_names]
+        return array_source("digits", stored, names, seed=seed, validation=self.validation, test=self.test)

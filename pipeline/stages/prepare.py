@@ -1,7 +1,7 @@
 """Read the data set, split it, and store it as arrays."""
 
 from dasm.data import Dataset
-from dasm.store import write_task
+from dasm.prepare import write_source
 from pipeline import layout, params, runtime
 
 
@@ -9,8 +9,6 @@ def main() -> None:
     """Make `data/real`."""
     study, _ = runtime.start()
     with runtime.ledger("prepare", "prepare"):
-        task = params.section(study, Dataset, "data").load(params.value(study, "seed"))
-        write_task(layout.REAL, task)
-    runtime.log.info(
-        "%d training, %d validation, %d test images", len(task.train), len(task.validation), len(task.test)
-    )
+        source = params.section(study, Dataset, "data").open(params.value(study, "seed"))
+        write_source(layout.REAL, source, track=runtime.track("prepare"))
+    runtime.log.info("%s images", ", ".join(f"{len(indices)} {split}" for split, indices in source.splits.items()))

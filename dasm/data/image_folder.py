@@ -1,0 +1,68 @@
+"""Any folder of class folders, in the layout of torchvision's `ImageFolder` (2017), with or without split folders.
+
+With splits: `train/<class>/…` beside `test/<class>/…`, `val/…`, `valid/…` or `validation/…`. Test is the benchmark and
+val is for choices; where there is only one of them, it is the benchmark, and validation images are drawn from train.
+Without: `<class>/…`, and both are drawn by seed inside each class.
+
+Classes are in the order of their folders' names, by code point (`10` before `2`, `Z` before `a`), and every split has
+the same ones. Images lie in a class folder or in folders below it, and are stored in the order of their paths. Files
+and folders whose names start with a dot are left alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from dasm.data import Dataset, file_source
+from dasm.decode import Color, Decoder
+from dasm.errors import ConfigError, require
+from dasm.folders import folders_in, image_files
+from dasm.sources import Source
+from dasm.splits import stored_splits
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Dataset):
+    """Images of any size and format; `dasm.decode` says what becomes of them.
+
+    Attributes:
+        root: the folder.
+        size: pixels per side to resize and cut to; without one, all images must have one size.
+        color: convert every image to `rgb` or `grey`.
+        test: share of all images held out for the benchmark where there is no folder for it, in (0, 1).
+        validation: share of the training images (without split folders: of all images) held out for choices where
+            there is no folder for them, in (0, 1); test + validation < 1.
+    """
+
+    root: str
+    size: int | None = None
+    color: Color = "rgb"
+    test: float = 0.2
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        Decoder(size=self.size)
+        require(0 < self.test < 1, "test must be in (0, 1)", self.test)
+        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
+
+    def open(self, seed: int) -> Source:
+        root = Path(self.root)
+        splits = {split: root / name for split, name in stored_splits(folders_in(root), self.root).items()}
+        splits = splits or {"train": root}
+        classes = folders_in(splits["train"])
+        for folder in splits.values():
+            if folders_in(folder) != classes:
+                odd = sorted(set(folders_in(folder)) ^ set(classes))[0]
+                raise ConfigError(f"{folder}: must have the class folders of {splits['train']}, but not so {odd!r}")
+        return file_source(
+            self.root,
+            classes,
+            {split: [image_files(folder / name) for name in classes] for split, folder in splits.items()},
+            Decoder(color=self.color, size=self.size),
+            seed=seed,
+            validation=self.validation,
+            test=self.test,
+        )

@@ -1,0 +1,161 @@
+import pytest
+
+from dasm.data.image_folder import ImageFolder
+from dasm.errors import ConfigError
+from tests.pictures import encode, fill, grey, levels, png_that_claims
+
+CLASSES = ("cat", "dog")
+
+
+def layout(*splits, start=0, count=5):
+    """A level for each file, all different: split after split, class after class."""
+    paths = [f"{split}{name}/{i}.png" for split in splits for name in CLASSES for i in range(count)]
+    return {path: start + level for level, path in enumerate(paths)}
+
+
+def load(root, seed=0, **options):
+    return ImageFolder(**{"root": str(root), "color": "grey"} | options).load(seed)
+
+
+def refusal(root, **options):
+    with pytest.raises(ConfigError) as caught:
+        load(root, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def truth(files, prefix=""):
+    return {(level, int("dog/" in path)) for path, level in files.items() if path.startswith(prefix)}
+
+
+def test_without_split_folders_images_are_split_by_seed_and_class(tmp_path):
+    files = layout("", count=10)
+    fill(tmp_path, files)
+    task = load(tmp_path, test=0.3, validation=0.2)
+    parts = [levels(part) for part in (task.train, task.validation, task.test)]
+    assert [len(part) for part in parts] == [10, 4, 6]
+    assert set().union(*parts) == truth(files)
+    for part in parts:
+        assert part == sorted(part)
+        assert sum(label for _, label in part) == len(part) / 2
+    assert task.train.class_names == CLASSES
+    assert levels(load(tmp_path).test) == levels(load(tmp_path).test) != levels(load(tmp_path, seed=1).test)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "valid", "validation"])
+def test_one_held_out_folder_is_the_benchmark(tmp_path, name):
+    files = layout("train/", f"{name}/")
+    fill(tmp_path, files)
+    task = load(tmp_path, validation=0.2)
+    assert levels(task.test) == sorted(truth(files, name + "/"))
+    assert set(levels(task.train)) | set(levels(task.validation)) == truth(files, "train")
+    assert (len(task.train), len(task.validation)) == (8, 2)
+
+
+def test_beside_a_test_folder_val_is_for_choices(tmp_path):
+    files = layout("train/", "val/", "test/")
+    fill(tmp_path, files)
+    task = load(tmp_path)
+    for part, name in ((task.train, "train/"), (task.validation, "val/"), (task.test, "test/")):
+        assert levels(part) == sorted(truth(files, name))
+
+
+def test_classes_are_in_the_order_of_their_names_by_code_point(tmp_path):
+    names = ["b", "a", "B", "10", "9", "é", "f"]
+    fill(tmp_path, {f"{name}/{i}.png": 10 * level + i for level, name in enumerate(names) for i in range(3)})
+    task = load(tmp_path)
+    assert task.train.class_names == ("10", "9", "B", "a", "b", "f", "é")
+    named = {names[level // 10]: task.train.class_names[label] for level, label in levels(task.train)}
+    assert named == {name: name for name in names}
+
+
+def test_classes_may_be_unbalanced_and_many(tmp_path):
+    fill(tmp_path, {f"{label:03}/{i}.png": label for label in range(20) for i in range(3 + label)})
+    task = load(tmp_path)
+    assert task.train.num_classes == 20
+    assert all(level == label for level, label in levels(task.train))
+    assert [int((part.labels == 0).sum()) for part in (task.train, task.validation, task.test)] == [1, 1, 1]
+
+
+def test_images_of_mixed_sizes_and_modes_are_resized_and_cut(tmp_path):
+    fill(tmp_path, layout(""))
+    (tmp_path / "cat/0.png").write_bytes(encode(grey(77, 9, 30), mode="RGBA"))
+    (tmp_path / "cat/1.png").write_bytes(encode(grey(77, 30, 9), "JPEG"))
+    task = load(tmp_path, size=8, color="rgb")
+    assert task.train.image_shape == (3, 8, 8)
+    assert sum((part.images == 77).all(dim=(1, 2, 3)).sum() for part in (task.train, task.validation, task.test)) == 2
+
+
+def test_images_of_mixed_sizes_without_a_size_are_refused_with_the_way_out(tmp_path):
+    fill(tmp_path, layout(""))
+    (tmp_path / "dog/3.png").write_bytes(encode(grey(1, 6, 5)))
+    rule = "must be 4 x 4 pixels like the first image, got 5 x 6 (with `size`, images are resized and cut to one)"
+    assert refusal(tmp_path) == f"{tmp_path}/dog/3.png: {rule}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"just text", "none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"),
+        (encode(grey(1))[:-20], "image file is truncated"),
+    ],
+)
+def test_a_damaged_image_is_named(tmp_path, content, reason):
+    fill(tmp_path, layout(""))
+    (tmp_path / "dog/3.png").write_bytes(content)
+    assert refusal(tmp_path) == f"{tmp_path}/dog/3.png: must be a readable image ({reason})"
+
+
+def test_a_decompression_bomb_is_named(tmp_path):
+    fill(tmp_path, layout(""))
+    (tmp_path / "dog/3.png").write_bytes(png_that_claims(20_000, 20_000))
+    assert refusal(tmp_path).startswith(f"{tmp_path}/dog/3.png: must have at most 89478485 pixels")
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    fill(tmp_path, layout("train/", "test/"))
+    (tmp_path / "train/eel").mkdir()
+    (tmp_path / "test/eel").mkdir()
+    (tmp_path / "train/eel/notes.txt").touch()
+    assert refusal(tmp_path).startswith(f"{tmp_path}/train/eel: must hold images (.bmp, ")
+
+
+def test_splits_with_other_classes_are_refused(tmp_path):
+    fill(tmp_path, layout("train/", "test/") | {"test/eel/1.png": 3})
+    rule = f"must have the class folders of {tmp_path}/train, but not so 'eel'"
+    assert refusal(tmp_path) == f"{tmp_path}/test: {rule}"
+
+
+def test_one_class_only_is_refused(tmp_path):
+    fill(tmp_path, {"cat/1.png": 1, "cat/2.png": 2})
+    assert refusal(tmp_path) == f"{tmp_path}: must have at least 2 classes, got 1 (cat)"
+
+
+def test_a_class_too_small_to_be_split_is_named(tmp_path):
+    fill(tmp_path, layout("") | {"eel/1.png": 1, "eel/2.png": 2})
+    assert refusal(tmp_path) == f"{tmp_path}: must have more than 1 images of class 'eel' to hold 1 out, got 1"
+
+
+def test_names_that_look_the_same_are_refused(tmp_path):
+    fill(tmp_path, {f"{name}/{i}.png": 1 for name in ("café", "cafe\u0301") for i in range(3)})
+    assert refusal(tmp_path).startswith(f"{tmp_path}: class names must differ, got ")
+
+
+@pytest.mark.parametrize("present", [[], ["train/cat/1.png"], ["image.png"]])
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path, present):
+    fill(tmp_path, dict.fromkeys(present, 1))
+    assert refusal(tmp_path).startswith(f"{tmp_path}: must have ")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert refusal(tmp_path / "x") == f"{tmp_path}/x: must be a readable folder (No such file or directory)"
+
+
+@pytest.mark.parametrize(
+    "options", [{"size": 0}, {"test": 0.0}, {"test": 1.0}, {"validation": 0.0}, {"test": 0.5, "validation": 0.5}]
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError):
+        ImageFolder(root="x", **options)
