@@ -17,8 +17,9 @@ from pipeline import params, runtime
 def judge(study: dict[str, Any], path: Path, training: LabelledImages, task: Task, identity: dict[str, Any]) -> None:
     """Train every network of the benchmark on a set and write a row for each."""
     protocol = params.section(study, Protocol, "benchmark.protocol")
+    networks = params.value(study, "benchmark.networks")
     results = {}
-    for number, options in enumerate(params.value(study, "benchmark.networks")):
+    for number, options in enumerate(networks):
         name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
         results[name] = evaluate(protocol, network, training, task, params.value(study, "seed"))
         mean = sum(result.validation for result in results[name]) / protocol.seeds
@@ -26,7 +27,7 @@ def judge(study: dict[str, Any], path: Path, training: LabelledImages, task: Tas
     identity = {
         **identity,
         "training_images": len(training),
-        "params_hash": params.digest(study["seed"], study["benchmark"]),
+        "params_hash": params.digest(study["seed"], networks, study["benchmark"]["protocol"]),
         "code_version": dasm.__version__,
         "torch_version": torch.__version__,
         "device": task.train.labels.device.type,

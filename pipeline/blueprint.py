@@ -31,12 +31,14 @@ _TEMPLATES = ("*.css", "*.html", "*.md")
 
 def write(study: Mapping[str, Any], folder: Path = FOLDER) -> None:
     """Write the blueprint of a study that has been checked: `code/<stage>`, shared blocks, and each arm's own."""
-    parts = {name: _part(params.section(study, kind, name), study[name]) for name, kind in _SHARED.items()}
+    parts = {name: _part(params.section(study, kind, name), _options(study, name)) for name, kind in _SHARED.items()}
     for group, blocks in methods.BLOCKS.items():
         for arm in study[group]:
             for block in blocks:
                 built: object = methods.section(study, arm, block, _KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
+    for arm in study["controls"]:
+        parts[f"arms/{arm}/matching"]["joint"] = methods.is_joint(study, arm)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -47,6 +49,13 @@ def write(study: Mapping[str, Any], folder: Path = FOLDER) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _options(study: Mapping[str, Any], name: str) -> object:
+    if name != "benchmark":
+        return study[name]
+    # Whom and which prefixes it judges is no part of how: a study that grows judges again only what is new.
+    return {key: study[name][key] for key in ("networks", "protocol")}
 
 
 def _part(built: object, options: object) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from dasm.errors import ConfigError
+from dasm.lineage import fingerprint
 from dasm.matching import Matching
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
-from pipeline import layout, methods, params, runtime
+from pipeline import layout, methods, params, recipes, runtime
 from pipeline.states import read_summary, write_state
 
 
@@ -66,5 +67,13 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
             raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
         entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
     folder = layout.distilled(arm, k + 1)
-    write_state(folder, None if joint else before, [segment], real.class_names, {"arm": arm, "seed": seed})
+    write_state(
+        folder,
+        None if joint else before,
+        segment,
+        real,
+        arm=arm,
+        recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations),
+        scores=None if rank is None else fingerprint("window", {"weights": weights, "rank": rank}),
+    )
     resume.remove()
