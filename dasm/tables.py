@@ -5,7 +5,6 @@ synced and renamed, so that a reader never sees half of one. A segment is in the
 `datasets.load_dataset("parquet", data_files=...)` opens it with decoded images and class names.
 """
 
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
+from dasm.lineage import FIELDS, content, naming, verify
 from dasm.networks import Classifier
+from dasm.png import decode_image, encode
 from dasm.types import Segment
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -48,8 +48,8 @@ def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: 
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
-def read_table(path: Path, schema: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a Parquet file written by `write_table`.
+def read_table(path: Path, *schemas: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a Parquet file written by `write_table` with one of the schemas.
 
     Returns:
         The table and its provenance.
@@ -65,16 +65,25 @@ def read_table(path: Path, schema: str) -> tuple[pa.Table, dict[str, Any]]:
         raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
     footer = table.schema.metadata or {}
     found = footer.get(b"dasm.schema", b"none").decode()
-    if found != schema:
-        raise ConfigError(f"{path}: must have schema {schema}, got {found}")
+    if found not in schemas:
+        raise ConfigError(f"{path}: must have schema {' or '.join(schemas)}, got {found}")
     return table, json.loads(footer[b"dasm.meta"])
 
 
 def write_segment(path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]) -> None:
-    """Write one segment: a row per stored image, a PNG each.
+    """Write one segment: a row per stored image, a PNG each; the footer holds its provenance and its hash.
 
     Soft labels are a column, and a learned step size is an entry of the footer, of those segments that have them.
     """
+    meta = {**provenance, "class_names": list(class_names)}
+    meta |= {"content": content(segment, meta), "iterations": segment.iterations}
+    if segment.learned_rate is not None:
+        meta["learned_rate"] = segment.learned_rate
+    write_table(path, segment_columns(segment), "segment/2", meta)
+
+
+def segment_columns(segment: Segment) -> dict[str, pa.Array]:
+    """Return what Parquet holds of a segment besides its footer."""
     n = len(segment.labels)
     columns = {
         "image": pa.array([{"bytes": encode(image), "path": None} for image in segment.images], _IMAGE),
@@ -85,19 +94,22 @@ def write_segment(path: Path, segment: Segment, class_names: Sequence[str], prov
         "window_upper": pa.array([segment.upper] * n, pa.float64()),
         "sources": pa.array(segment.sources.tolist(), pa.list_(pa.int64())),
     }
-    meta = {**provenance, "class_names": list(class_names), "iterations": segment.iterations}
     if segment.soft_labels is not None:
         # Row by row like the sources: those of tile 0 of the stored image, of tile 1, …
         tiles = segment.soft_labels.unflatten(0, (-1, n)).transpose(0, 1)
         columns["soft_labels"] = pa.array(tiles.tolist(), pa.list_(pa.list_(pa.float32())))
-    if segment.learned_rate is not None:
-        meta["learned_rate"] = segment.learned_rate
-    write_table(path, columns, "segment/1", meta)
+    return columns
 
 
 def read_segment(path: Path) -> Segment:
     """Read what `write_segment` wrote, pixel for pixel."""
-    table, meta = read_table(path, "segment/1")
+    table, meta = read_table(path, "segment/2")
+    with naming(path):
+        return segment_of(table, meta)
+
+
+def segment_of(table: pa.Table, meta: Mapping[str, Any]) -> Segment:
+    """Return the segment of which a table holds the columns, and `meta` what is no column."""
     rows = table.to_pydict()
     return Segment(
         images=torch.stack([decode_image(image["bytes"]) for image in rows["image"]]),
@@ -114,9 +126,29 @@ def read_segment(path: Path) -> Segment:
 
 
 def read_segments(folder: Path) -> list[Segment]:
-    """Read the segments of one state of an arm, in order: the files `s<k>.parquet` of its folder (none at state 0)."""
-    files = sorted(folder.glob("s*.parquet"), key=lambda file: int(file.stem.removeprefix("s")))
-    return [read_segment(file) for file in files]
+    """Read the segments of one state of an arm, in order: the files `s<k>.parquet` of its folder (none at state 0).
+
+    Raises:
+        ConfigError: a file is not as it was written, or does not follow the one before it.
+    """
+    return [segment for segment, _ in read_chain(segment_files(folder))]
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """Return the files `s<k>.parquet` of a folder, in the order of their numbers."""
+    found = [file for file in folder.glob("s*.parquet") if file.stem[1:].isdecimal()]
+    return sorted(found, key=lambda file: int(file.stem[1:]))
+
+
+def read_chain(files: Sequence[Path]) -> list[tuple[Segment, dict[str, Any]]]:
+    """Read segments that follow each other, each with its provenance."""
+    chain = []
+    for file in files:
+        table, meta = read_table(file, "segment/2")
+        with naming(file):
+            chain.append((segment_of(table, meta), {key: value for key, value in meta.items() if key not in FIELDS}))
+    verify((str(file), *link) for file, link in zip(files, chain, strict=True))
+    return chain
 
 
 def write_difficulty(path: Path, difficulty: Difficulty, weights: Float[Tensor, " n"], meta: Mapping[str, Any]) -> None:
@@ -165,22 +197,6 @@ def read_networks(
         return network.eval()
 
     return [[read(folder / f"e{j}-t{t}.safetensors") for t in range(snapshots)] for j in range(networks)]
-
-
-def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
-    """Return an 8-bit grey or RGB image as PNG."""
-    pixels = image.permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
-    """Return the 8-bit grey or RGB pixels of an encoded image; every other mode becomes RGB."""
-    with Image.open(io.BytesIO(data)) as opened:
-        image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
-        pixels = np.array(image)
-    return torch.from_numpy(pixels[:, :, None] if pixels.ndim == 2 else pixels).permute(2, 0, 1).contiguous()
 
 
 def _features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ def judge(
 ) -> None:
     """Train every network of the benchmark on a set, given segment by segment, and write a row for each."""
     protocol = params.section(study, Protocol, "benchmark.protocol")
+    networks = params.value(study, "benchmark.networks")
     results = {}
-    for number, options in enumerate(params.value(study, "benchmark.networks")):
+    for number, options in enumerate(networks):
         name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
         results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
         mean = sum(result.validation for result in results[name]) / protocol.seeds
@@ -29,7 +30,7 @@ def judge(
     identity = {
         **identity,
         "training_images": sum(map(len, parts)),
-        "params_hash": params.digest(study["seed"], study["benchmark"]),
+        "params_hash": params.digest(study["seed"], networks, study["benchmark"]["protocol"]),
         "code_version": dasm.__version__,
         "torch_version": torch.__version__,
         "device": task.train.labels.device.type,

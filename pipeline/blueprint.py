@@ -27,7 +27,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
         ConfigError: anything wrong with the study.
     """
     whole = parse(study)
-    parts = {name: _part(getattr(whole, name), study[name]) for name in SHARED}
+    parts = {name: _part(getattr(whole, name), _options(study, name)) for name in SHARED}
     shared = False
     for group, blocks in methods.BLOCKS.items():
         for arm in study[group]:
@@ -50,6 +50,13 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _options(study: Mapping[str, Any], name: str) -> object:
+    if name != "benchmark":
+        return study[name]
+    # Whom and which prefixes it judges is no part of how: a study that grows judges again only what is new.
+    return {key: study[name][key] for key in ("networks", "protocol")}
 
 
 def _part(built: object, options: object) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from dasm.errors import ConfigError
 from dasm.footprint import footprint
+from dasm.lineage import fingerprint
 from dasm.matching import Matching
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
 from dasm.trajectories import Trajectories
-from pipeline import layout, methods, params, runtime
+from pipeline import layout, methods, params, recipes, runtime
 from pipeline.states import read_summary, write_state
 
 
@@ -76,5 +77,13 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         if segment.soft_labels is not None:
             entry["bytes"] = asdict(footprint([segment]))
     folder = layout.distilled(arm, k + 1)
-    write_state(folder, None if joint else before, [segment], real.class_names, {"arm": arm, "seed": seed})
+    write_state(
+        folder,
+        None if joint else before,
+        segment,
+        real,
+        arm=arm,
+        recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations),
+        scores=None if rank is None else fingerprint("window", {"weights": weights, "rank": rank}),
+    )
     resume.remove()

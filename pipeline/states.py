@@ -2,35 +2,53 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dasm.tables import read_segments, write_atomically, write_segment
-from dasm.types import Segment
+from dasm.tables import read_chain, read_segments, segment_files, write_atomically, write_segment
+from dasm.types import LabelledImages, Segment
+from pipeline import params
 
 
 def write_state(
     folder: Path,
     before: Path | None,
-    segments: Sequence[Segment],
-    class_names: Sequence[str],
-    provenance: dict[str, Any],
+    segment: Segment,
+    real: LabelledImages,
+    *,
+    arm: str,
+    recipe: Mapping[str, Any],
+    scores: str | None = None,
 ) -> None:
-    """Write a state: the files of the state before it, byte for byte, and the new segments beside them.
+    """Write a state: the files of the state before it, byte for byte, and the new segment beside them.
+
+    The new file names the segment that it follows by its hash, so that a state of parts of different sets is refused.
 
     Args:
         folder: of the new state.
         before: folder of the state before, or None to start from nothing.
-        segments: the new ones.
-        class_names: in label order.
-        provenance: goes into the footer of the new files.
+        segment: the new one.
+        real: its class names and channel statistics travel with the set.
+        arm: whose state it is.
+        recipe: parameters that the segment depends on (`pipeline.recipes`).
+        scores: hash of the window and ranks that the segment was distilled against, if there were any.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(before.glob("s*.parquet")) if before else []:
+    earlier = segment_files(before) if before else []
+    chain = read_chain(earlier)
+    for file in earlier:
         shutil.copyfile(file, folder / file.name)
-    for segment in segments:
-        write_segment(folder / f"s{segment.index}.parquet", segment, class_names, provenance)
+    provenance = {
+        "arm": arm,
+        "mean": real.mean.tolist(),
+        "std": real.std.tolist(),
+        "parent": chain[-1][1]["content"] if chain else None,
+        "scores": scores,
+        "recipe": dict(recipe),
+        "params": params.digest(recipe),
+    }
+    write_segment(folder / f"s{segment.index}.parquet", segment, real.class_names, provenance)
     whole = read_segments(folder)
     summary = {
         "segments": len(whole),

@@ -9,7 +9,7 @@ from dasm.formation import decoded_count, mosaic
 from dasm.readings import Reading
 from dasm.segments import freeze, stored_segment
 from dasm.store import read_task
-from pipeline import layout, methods, params, runtime
+from pipeline import layout, methods, params, recipes, runtime
 from pipeline.networks import read_networks
 from pipeline.states import write_state
 from pipeline.study import Benchmark
@@ -43,5 +43,5 @@ def main(arm: str) -> None:
                 freeze(images).cpu(), chosen, index=k, factor=factor, lower=0.0, upper=1.0, iterations=0
             )
             folder = layout.distilled(arm, k + 1)
-            write_state(folder, before, [segment], real.class_names, {"arm": arm})
+            write_state(folder, before, segment, real, arm=arm, recipe=recipes.picked(study, arm, ipc))
             before, taken = folder, taken + decoded_count(ipc, factor)

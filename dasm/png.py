@@ -1,0 +1,37 @@
+"""One stored image as PNG, there and back without loss."""
+
+import io
+import zlib
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from dasm.errors import ConfigError
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError)
+
+
+def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
+    """Return an 8-bit grey or RGB image as PNG."""
+    pixels = image.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
+    """Return the 8-bit grey or RGB pixels of an encoded image; every other mode becomes RGB.
+
+    Raises:
+        ConfigError: no image, or a damaged one.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
+            pixels = np.array(image)
+    except _UNREADABLE as error:
+        raise ConfigError(f"must be a readable image ({' '.join(str(error).split())})") from error
+    return torch.from_numpy(pixels[:, :, None] if pixels.ndim == 2 else pixels).permute(2, 0, 1).contiguous()
