@@ -4,7 +4,8 @@ Of these candidates the easiest are kept, class by class; a class that has too f
 that the reference gets right, and then with the easiest of the rest (the order of CUDD, arXiv 2405.09150).
 
 Deviations from CCFS:
-1. It picks images to add to the set; here they are the window that the next segment learns from, so many more are kept.
+1. It picks the images that it adds to the set; here they are what the next segment learns from, which takes many more.
+   Both shares are therefore our own.
 2. The reference is the networks of state 0, which are trained briefly; the paper's teacher is trained fully.
 3. Easiest by the score in force; the paper ranks by forgetting.
 4. Several networks are wrong where more than half of them are, and right otherwise.

@@ -99,6 +99,7 @@ def test_weights_of_a_class_do_not_depend_on_another(name, sizes, seed):
     )
     before, after = (weights_of(made(name), found, 3) for found in (difficulty, other))
     assert torch.equal(before[mine], after[mine])
+    torch.testing.assert_close(weights_of(made(name), reordered(difficulty, mine), 3), before[mine])
 
 
 @every_window
