@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from dasm.batches import RealBatches, SyntheticBatches
+from dasm.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.errors import ConfigError
-from tests.handmade import numbered_set, numbers
+from dasm.networks import Classifier
+from tests.handmade import numbered_set, numbers, plain_set
 
 LABELS = [0, 1] * 12
 
@@ -149,6 +151,107 @@ def test_frozen_images_are_drawn_beside_the_new_ones_and_get_no_gradient():
     images.sum().backward()
     torch.testing.assert_close(new.pixels[1].grad, torch.full((2, 1, 4, 4), 4.0))
     assert len(both.draw(1, 5, 0)) == 5
+
+
+def test_all_of_a_class_is_drawn_where_there_is_no_limit():
+    assert numbers(synthetic(3, 2).draw(1, None, 0)) == [50, 51, 52] * 4
+
+
+def test_the_whole_set_is_the_prefix_and_the_segment_as_it_stands():
+    batches, data = synthetic(2, 2), numbered_set([0, 1])
+    prefix = plain_set(torch.full((2, 1, 4, 4), 7 / 255), [1, 0])
+    whole = batches.whole(data, prefix)
+    assert numbers(whole.pixels()) == [7, 7, *[0, 1] * 4, *[50, 51] * 4]
+    assert whole.labels.tolist() == [1, 0] + [0] * 8 + [1] * 8
+    assert (whole.class_names, whole.mean.tolist()) == (data.class_names, [0.0])
+    assert not whole.images.requires_grad
+    with torch.no_grad():
+        batches.pixels[0].add_(3 / 255)
+    assert numbers(batches.whole(data).pixels())[:2] == [3, 4], "as it stands, and without a prefix"
+    assert numbers(whole.pixels())[2:4] == [0, 1], "a copy"
+
+
+# Two tight groups of a class, and one image far from both: levels of a numbered set are what the network sees.
+GROUPS = {"low": [10, 11, 12, 13, 14], "high": [100, 101, 102], "lone": [250]}
+MEMBERS = sum(GROUPS.values(), [])  # noqa: RUF017
+LOOKING = Classifier(nn.Flatten(), nn.Linear(4, 2))
+
+
+def grouped(weights=None):
+    """Class 0 holds the groups and class 1 all other images."""
+    labels = [int(i not in MEMBERS) for i in range(256)]
+    return RealBatches(data=numbered_set(labels), weights=torch.ones(256) if weights is None else weights, stream=0)
+
+
+@pytest.mark.parametrize("stream", range(5))
+def test_representatives_are_the_images_nearest_to_the_centres_of_clusters(stream):
+    assert sorted(grouped().representatives(0, 3, LOOKING, stream).tolist()) == [12, 101, 250]
+
+
+def test_a_window_holds_the_representatives_of_itself():
+    weights = torch.ones(256)
+    weights[[12, 101, 250]] = 0
+    found = grouped(weights).representatives(0, 2, LOOKING, 0).tolist()
+    assert sorted(found) in ([11, 100], [11, 102], [13, 100], [13, 102])
+
+
+def test_soft_weights_move_the_centres():
+    weights = torch.ones(256)
+    weights[14], weights[100] = 100, 100
+    assert sorted(grouped(weights).representatives(0, 3, LOOKING, 0).tolist()) == [14, 100, 250]
+
+
+def test_a_window_no_larger_than_the_batch_is_returned_whole():
+    assert grouped().representatives(0, 9, LOOKING, 0).tolist() == MEMBERS
+
+
+def test_representatives_depend_on_the_arguments_alone():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    batches = grouped()
+    first = batches.representatives(1, 7, LOOKING, 3)
+    assert len(set(first.tolist())) == 7 and not set(first.tolist()) & set(MEMBERS)
+    assert torch.equal(first, grouped().representatives(1, 7, LOOKING, 3))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len({tuple(batches.representatives(1, 7, LOOKING, stream).tolist()) for stream in range(5)}) > 1
+
+
+def upside_down():
+    """A network that sees the low group spread out and everything else as one."""
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 1), nn.Threshold(-15 / 255, -15 / 255))
+    with torch.no_grad():
+        body[1].weight.fill_(-0.25)
+        body[1].bias.zero_()
+    return Classifier(body, nn.Linear(1, 2))
+
+
+def taken(sampler, updates, network=LOOKING):
+    return sorted(numbers(sampler.draw(grouped(), 0, 3, 5, network=network, updates=updates)))
+
+
+def test_representatives_are_kept_between_refreshments_and_follow_the_network():
+    sampler = Sampler("representative", 4, stream=0)
+    assert taken(sampler, 0) == [12, 101, 250]
+    for updates in (1, 2, 3):
+        assert taken(sampler, updates, upside_down()) == [12, 101, 250]
+    later = taken(sampler, 4, upside_down())
+    assert later != [12, 101, 250] and len(set(later) & set(GROUPS["low"])) == 2
+    assert taken(sampler, 5) == later
+
+
+def test_what_a_sampler_remembers_can_be_put_back():
+    sampler, other = Sampler("representative", 4, stream=0), Sampler("representative", 4, stream=0)
+    taken(sampler, 0, upside_down())
+    other.restore({"else": torch.zeros(1)} | sampler.tensors(), torch.device("cpu"))
+    assert taken(other, 1) == taken(sampler, 1)
+
+
+def test_a_random_sampler_is_the_window_as_it_is_drawn():
+    batches, sampler = grouped(), Sampler("random", 1, stream=0)
+    for iteration in range(3):
+        expected = batches.draw(0, 3, iteration)
+        assert torch.equal(sampler.draw(batches, 0, 3, iteration, network=LOOKING, updates=0), expected)
+    assert sampler.tensors() == {}
 
 
 @pytest.mark.gpu

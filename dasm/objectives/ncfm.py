@@ -1,9 +1,9 @@
 """Characteristic functions (NCFM, Wang et al., CVPR 2025, arXiv 2502.20653).
 
 For every class, the empirical characteristic functions of the embeddings of a real and of a synthetic batch, scaled to
-length 1, should agree in amplitude and phase at sampled frequencies, seen through a random mixture of an untrained and
-a trained network; and the trained one should classify the synthetic images correctly (calibration). NCFM decodes with
-factor 2. Differences from the paper and its released code:
+length 1, should agree in amplitude and phase at sampled frequencies, as a random mixture of an untrained and a trained
+network sees them; and the trained network should classify the synthetic images correctly (calibration). NCFM decodes
+with factor 2. Differences from the paper and its released code:
 
 1. Frequencies are Gaussian, as in the released settings; the paper also learns a network that samples them against the
    pixels.

@@ -1,0 +1,202 @@
+"""What every objective has to keep to, by the files of the folder. A new one joins with a row of cheap options."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from dasm import rng
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.checkpoint import Checkpoint
+from dasm.matching import Matching
+from dasm.objectives import Objective, Surroundings
+from dasm.plugins import build, find
+from dasm.train import Trainer
+from dasm.types import LabelledImages
+from tests.handmade import listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Cheap options of an objective, what it asks for, and how far it gets in a few iterations.
+
+    `iterations` at `rate` bring the mean of the last fifth below `falls_to` times that of the first.
+    """
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    surroundings: Callable[[Trainer, LabelledImages], Surroundings] = lambda trainer, real: Surroundings()
+    iterations: int = 20
+    rate: float | None = None
+    falls_to: float = 0.9
+
+    @property
+    def objective(self) -> Objective:
+        return build(Objective, {"name": self.name, **self.options}, "objective")
+
+
+_LOOPS = {"real_batch": 8, "outer": 4, "inner": 1}
+_ONE = ["one", "color", "crop", "cutout", "scale", "rotate"]
+CASES = {
+    "gradient": Case(name="gradient", options={"real_batch": 8, "inner_iterations": 4, "network_images": 16}, rate=1.0),
+    "gradient, representative": Case(
+        name="gradient",
+        options={
+            "metric": "cosine",
+            "real_batch": 4,
+            "inner_iterations": 4,
+            "network_images": 16,
+            "sampler": "representative",
+            "refresh": 3,
+        },
+        rate=1.0,
+    ),
+    "dc": Case(name="dc", options=_LOOPS),
+    "dsa": Case(name="dsa", options={**_LOOPS, "augmentation": _ONE}),
+    "dsa, representative": Case(
+        name="dsa", options={**_LOOPS, "augmentation": _ONE, "sampler": "representative", "refresh": 3}
+    ),
+    "dm": Case(name="dm", options={"real_batch": 8, "augmentation": _ONE}),
+    "cafe": Case(name="cafe", options={"real_batch": 8, "test_batch": 4, "checks": 2, "most_epochs": 2}),
+    "ncfm": Case(name="ncfm", options={"real_batch": 8, "frequencies": 32, "networks": 2, "epochs": 2}, rate=0.02),
+}
+NAMES = listed("objectives")
+
+
+def cases(name: str) -> list[Case]:
+    found = [case for case in CASES.values() if case.name == name]
+    if not found and find(Objective, name, "objective").needs_experts:
+        return []
+    assert found, f"objective {name}: needs a row of cheap options in CASES of {__file__}"
+    return found
+
+
+def parameters() -> list:
+    rows = [pytest.param(case, id=label) for label, case in CASES.items() if case.name in NAMES]
+    skip = pytest.mark.skip(reason="needs experts and has no row in CASES")
+    alone = [name for name in NAMES if name not in {case.name for case in CASES.values()}]
+    return rows + [pytest.param(None, id=name, marks=skip) for name in alone]
+
+
+every_case = pytest.mark.parametrize("case", parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_objective_has_a_row(name):
+    assert all(case.name == name for case in cases(name))
+
+
+def first() -> torch.Tensor:
+    return torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def run(case, trainer, blobs, iterations, *, initial=None, stream=4, **more):
+    matching = Matching(objective=case.objective, trainer=trainer, factor=1, learning_rate=case.rate)
+    return matching.optimise(
+        first() if initial is None else initial,
+        blobs,
+        torch.ones(len(blobs)),
+        iterations=iterations,
+        planned_ipc=10,
+        stream=stream,
+        surroundings=case.surroundings(trainer, blobs),
+        **more,
+    )
+
+
+@every_case
+def test_the_result_depends_on_the_stream_alone(case, trainer, blobs):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    pixels, history = run(case, trainer, blobs, 5)
+    assert torch.equal(torch.get_rng_state(), state), "the global stream is left alone"
+    torch.manual_seed(123)
+    again, history_again = run(case, trainer, blobs, 5)
+    assert torch.equal(pixels, again) and torch.equal(history, history_again)
+    other, _ = run(case, trainer, blobs, 1, stream=5)
+    same, _ = run(case, trainer, blobs, 1)
+    assert not torch.equal(same, other)
+
+
+@every_case
+def test_every_image_of_every_class_has_a_finite_gradient(case, trainer, blobs):
+    leaves = [images.clone().requires_grad_() for images in first()]
+    real = RealBatches(data=blobs, weights=torch.ones(len(blobs)), stream=0)
+    synthetic = SyntheticBatches(pixels=leaves, factor=1, mean=blobs.mean, std=blobs.std, stream=0)
+    objective = case.objective
+    state = objective.prepare(blobs, trainer, 0, case.surroundings(trainer, blobs))
+    for iteration in range(6):
+        gradients = [torch.zeros_like(images) for images in leaves]
+        for value in objective.distances(state, real, synthetic, iteration, rng.derive(0, iteration)):
+            assert value.shape == () and value.isfinite()
+            # At once: networks may learn after the last value.
+            for gradient, part in zip(gradients, torch.autograd.grad(value, leaves, allow_unused=True), strict=True):
+                gradient += 0 if part is None else part
+        for gradient in gradients:
+            assert gradient.isfinite().all()
+            assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+@every_case
+def test_a_few_iterations_bring_the_sets_closer(case, trainer, blobs):
+    pixels, history = run(case, trainer, blobs, case.iterations)
+    part = case.iterations // 5
+    assert history[-part:].mean() < case.falls_to * history[:part].mean()
+    assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+@every_case
+def test_pixels_that_are_no_numbers_are_reported(case, trainer, blobs):
+    initial = first()
+    initial[1, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match="iteration 0: the distance is nan"):
+        run(case, trainer, blobs, 2, initial=initial)
+
+
+@every_case
+def test_an_interrupted_run_ends_with_the_same_bytes(case, trainer, blobs, tmp_path):
+    """Stopped in the middle of a network's life, and where the next one is drawn."""
+    whole, history = run(case, trainer, blobs, 6)
+    for stop in (2, 4):
+        path = tmp_path / f"{stop}.safetensors"
+
+        def stopping(work, stop=stop):
+            for item in work:
+                if item == stop:
+                    raise KeyboardInterrupt
+                yield item
+
+        with pytest.raises(KeyboardInterrupt):
+            run(case, trainer, blobs, 6, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
+        resumed, again = run(case, trainer, blobs, 6, checkpoint=Checkpoint(path, every_seconds=0.0))
+        assert torch.equal(resumed, whole) and torch.equal(again, history)
+
+
+@every_case
+def test_images_outside_the_window_are_matched_with_nothing(case, trainer, blobs):
+    """They may change without a trace, but for the networks that learn from all real images."""
+    if case.name in ("gradient", "ncfm"):
+        pytest.skip("its networks learn from all real images")
+    weights = torch.zeros(len(blobs))
+    for c in range(3):
+        weights[blobs.members(c)[:8]] = 1
+    other = blobs.images.clone()
+    other[weights == 0] = 255 - other[weights == 0]
+    results = []
+    for images in (blobs.images, other):
+        changed = type(blobs)(
+            images=images, labels=blobs.labels, class_names=blobs.class_names, mean=blobs.mean, std=blobs.std
+        )
+        matching = Matching(objective=case.objective, trainer=trainer, factor=1, learning_rate=case.rate)
+        pixels, _ = matching.optimise(
+            first(),
+            changed,
+            weights,
+            iterations=5,
+            planned_ipc=10,
+            stream=0,
+            surroundings=case.surroundings(trainer, changed),
+        )
+        results.append(pixels)
+    assert torch.equal(*results)
