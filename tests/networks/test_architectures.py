@@ -37,7 +37,7 @@ PAPER = [64, 192, 384, 256, 256]  # AlexNet's channels
         ("convnet", {"norm": "layer"}, CIFAR, 10, 320_010 - 3 * 256 + 2 * 128 * (32**2 + 16**2 + 8**2)),
         # One block more, and 4 x 4 pixels still: ConvNet-4 of 64 pixels.
         ("convnet", {}, (3, 64, 64), 10, 320_010 + 128 * 128 * 9 + 3 * 128),
-        # With three-by-three stem on CIFAR, the numbers that circulate for it; on ImageNet, torchvision's.
+        # On CIFAR, the numbers that circulate for the version with a 3x3 stem; on ImageNet, torchvision's.
         ("resnet", {"depth": 10}, CIFAR, 10, 4_903_242),
         ("resnet", {"depth": 18}, CIFAR, 10, 11_173_962),
         ("resnet", {"depth": 18, "norm": "instance"}, CIFAR, 10, 11_173_962),
@@ -49,6 +49,7 @@ PAPER = [64, 192, 384, 256, 256]  # AlexNet's channels
         ("densenet", {}, IMAGENET, 1000, 7_978_856),
         ("densenet", {"blocks": [6, 12, 32, 32]}, IMAGENET, 1000, 14_149_480),
         ("vgg", {}, CIFAR, 10, 9_231_114),
+        ("vgg", {"norm": "instance"}, CIFAR, 10, 9_231_114),
         # torchvision's less its two 4096-wide layers, and its last layer on 512 features.
         ("vgg", {}, IMAGENET, 1000, 132_868_840 - (25_088 + 1 + 4096 + 1) * 4096 - (4096 - 512) * 1000),
         (
@@ -70,9 +71,10 @@ PAPER = [64, 192, 384, 256, 256]  # AlexNet's channels
         ("vit", {}, IMAGENET, 1000, 5_717_416),
         # 4x4 patches for 16x16 ones; 65 positions for 197.
         ("vit", {}, CIFAR, 10, 5_717_416 - 990 * 193 - 3 * 192 * (256 - 16) - 192 * (197 - 65)),
-        # Stem and head of ResNet-10 on ImageNet, in its place on CIFAR the 3x3 one: pooling has no weights.
+        # ResNet's of the same depth, as pooling has no weights; the stem on ImageNet is 7x7 in place of 3x3.
         ("resnet_ap", {}, IMAGENET, 10, 4_903_242 + 3 * 64 * (49 - 9)),
         ("resnet_ap", {}, CIFAR, 10, 4_903_242),
+        ("resnet_ap", {"depth": 18, "norm": "batch"}, CIFAR, 10, 11_173_962),
         ("mlp", {}, CIFAR, 10, 3073 * 128 + 129 * 128 + 129 * 10),
         # 61,706 is LeNet's well-known number.
         ("lenet", {}, (1, 28, 28), 10, 61_706),
@@ -235,7 +237,7 @@ def test_large_images_see_the_network_of_torchvision(name, options, side, twin):
             torch.testing.assert_close(ours, theirs.train(training)(inputs), rtol=1e-3, atol=1e-4)
 
 
-def test_a_vision_transformer_pads_the_last_patches_with_the_mean_colour():
+def test_vit_pads_the_last_patches_with_the_mean_colour():
     network = made("vit", width=24, depth=1, patch=4)
     odd, even = network.build((1, 7, 10), 3, 0).eval(), network.build((1, 8, 12), 3, 0).eval()
     assert sum(p.numel() for p in odd.parameters()) == sum(p.numel() for p in even.parameters())
