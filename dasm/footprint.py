@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dasm.tables import encode
+from dasm.png import encode
 from dasm.types import Segment
 
 
