@@ -35,10 +35,9 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                 built: object = methods.section(study, arm, block, KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
                 if isinstance(built, Matching):
-                    # A joint arm shares the experts of `real`.
-                    joint, follows = methods.is_joint(study, arm), built.objective.needs_experts
+                    follows = built.objective.needs_experts
                     shared |= follows
-                    parts[f"arms/{arm}/matching"] |= {"joint": joint, "experts": follows and not joint}
+                    parts[f"arms/{arm}/matching"] |= {"joint": methods.is_joint(study, arm), "experts": follows}
     parts["experts"]["experts"] = shared
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}

@@ -42,7 +42,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         plan = SegmentPlan(ipc=spent["images_per_class"] + plan.ipc, iterations=spent["iterations"] + plan.iterations)
     weights = torch.ones(len(real)) if weights is None else weights
     follows = matching.objective.needs_experts
-    experts = Trajectories(layout.experts("real" if joint else arm, k)) if follows else ()
+    experts = Trajectories(layout.experts(arm if prefix else "real", k)) if follows else ()
     inputs = [real.images, real.labels, weights, *(segment.images for segment in prefix)]
     resume = runtime.checkpoint(
         f"{arm}-{k}",

@@ -1,7 +1,5 @@
 """The experts of one state: trained on its window, from networks trained on the segments so far."""
 
-import shutil
-
 import torch
 
 from dasm.experts import Experts
@@ -21,13 +19,10 @@ def run(arm: str, k: int) -> None:
     with runtime.ledger("experts", f"experts-{arm}-{k}", arm="" if shared else arm):
         real = read_split(layout.REAL, "train", device)
         weights = torch.ones(len(real))
-        if arm in params.value(study, "arms"):
+        if not shared:
             window, _ = read_window(layout.difficulty(arm, k))
             weights = methods.section(study, arm, "matching", Matching).matched(window)
         segments = [] if shared else read_segments(layout.distilled(arm, k))
-        if not shared and not segments and bool((weights == weights[0]).all()):
-            shutil.copytree(layout.experts("real", 0), folder, dirs_exist_ok=True)
-            return
         prefix = decoded(segments, real) if segments else None
         count = write_trajectories(folder, experts.train(real, weights, k, seed, prefix))
     runtime.log.info("%d experts of %d epochs", count, experts.epochs)

@@ -15,7 +15,7 @@ def evaluators(arm: str, state: int) -> Path:
 
 
 def experts(arm: str, state: int) -> Path:
-    """Return the folder of the expert trajectories of one state; `real` is what joint arms share, from scratch on R."""
+    """Return the folder of the expert trajectories of one state; `real`: those of every first segment, from scratch."""
     return Path("data/experts/real") if arm == "real" else Path(f"data/experts/{arm}/{state}")
 
 

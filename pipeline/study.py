@@ -7,7 +7,7 @@ from typing import Any, final
 from dasm.coresets import Coreset
 from dasm.data import Dataset
 from dasm.difficulty import check_snapshots
-from dasm.errors import require
+from dasm.errors import ConfigError, require
 from dasm.evaluate import Protocol
 from dasm.evaluators import Evaluators
 from dasm.experts import Experts
@@ -129,6 +129,11 @@ def parse(study: Mapping[str, Any]) -> Study:
         name = type(objective).__name__.lower()
         rule = f"experts must be described, because arm {arm!r} follows them ({name})"
         require(whole.experts is not None or not objective.needs_experts, rule, None)
+        if objective.needs_experts and arm in whole.controls and not methods.is_joint(study, arm):
+            raise ConfigError(
+                f"method.{arm}: a control that follows experts must be joint"
+                " (for segments without windows list it under arms, with the window 'all')"
+            )
     for arm in whole.coresets:
         coreset = methods.section(study, arm, "coreset", Coreset)
         rule = f"evaluator.snapshots must be >= {coreset.snapshots_needed} for the coreset {arm!r}"

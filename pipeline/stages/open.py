@@ -3,14 +3,18 @@
 import json
 from pathlib import Path
 
-from pipeline import layout
+from pipeline import layout, params
 
 
 def main(arm: str) -> None:
-    """Make `data/distilled/<arm>/0`, and `data/evaluators/<arm>/0` with no network in it."""
-    empty = {"segments": 0, "images_per_class": 0, "iterations": 0}
-    _write(layout.distilled(arm, 0) / "state.json", empty)
-    _write(layout.evaluators(arm, 0) / "state.json", {"networks": 0})
+    """Make `data/distilled/<arm>/0`; for a scored arm `data/evaluators/<arm>/0` and `data/experts/<arm>/0` too.
+
+    No network lies in these: at state 0 an arm uses those trained on real images, which all arms share.
+    """
+    _write(layout.distilled(arm, 0) / "state.json", {"segments": 0, "images_per_class": 0, "iterations": 0})
+    if arm in params.value(params.read(), "arms"):
+        _write(layout.evaluators(arm, 0) / "state.json", {"networks": 0})
+        _write(layout.experts(arm, 0) / "state.json", {"experts": 0})
 
 
 def _write(path: Path, content: dict[str, int]) -> None:
