@@ -1,6 +1,7 @@
 """Data sets: one file per source. Each gives a task with train, validation and test splits."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from dasm.types import LabelledImages, Task
 
 class Dataset(ABC):
     """A source of labelled images."""
+
+    #: Of the images, as the Hugging Face hub writes licences; goes into the card of every set made from them.
+    licence: ClassVar[str] = "unknown"
 
     @abstractmethod
     def load(self, seed: int) -> Task:
