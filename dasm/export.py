@@ -45,8 +45,9 @@ def write_parquet(path: Path, distilled: DistilledSet) -> None:
     """Write the stored images of all segments in the Hugging Face image convention, a row each."""
     columns = [pa.table(segment_columns(segment)) for segment in distilled.segments]
     # Columns that only some segments have are null in the others.
-    whole = pa.concat_tables(columns, promote_options="default").combine_chunks()
-    write_table(path, {name: whole[name] for name in whole.column_names}, "set/1", distilled.description())
+    whole = pa.concat_tables(columns, promote_options="default")
+    joined = {name: whole[name].combine_chunks() for name in whole.column_names}
+    write_table(path, joined, "set/1", distilled.description())
 
 
 def write_safetensors(path: Path, distilled: DistilledSet) -> None:
@@ -78,7 +79,7 @@ def write_images(folder: Path, distilled: DistilledSet) -> None:
             tensors = parts(segment)[0]
             entries.append({**entry, **{name: tensors[name].tolist() for name in tensors if name != "images"}})
         whole = {"schema": "images/1", **distilled.description(), "segments": entries}
-        (new / DESCRIPTION).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+        (new / DESCRIPTION).write_text(json.dumps(whole, sort_keys=True) + "\n")
 
 
 def image_names(index: int, labels: Int64[Tensor, " n"], class_names: Sequence[str]) -> list[str]:

@@ -69,7 +69,7 @@ def _from_parquet(path: Path) -> Links:
             # Columns that other segments have, and this one has not.
             rows = rows.select([name for name in rows.column_names if rows[name].null_count < len(rows)])
             links.append((segment_of(rows, plain), provenance))
-        return _verified(links)
+        return _verified(links, len(table))
 
 
 def _from_safetensors(path: Path) -> Links:
@@ -88,7 +88,7 @@ def _from_safetensors(path: Path) -> Links:
             joined = {name: tensors[name][rows].clone() for name in ("images", "labels")}
             values: dict[str, Any] = {**plain, **own, **joined}
             links.append((Segment(**values), provenance))
-        return _verified(links)
+        return _verified(links, len(tensors["images"]))
 
 
 def _from_images(folder: Path) -> Links:
@@ -101,12 +101,10 @@ def _from_images(folder: Path) -> Links:
             # Computed, never read: no description leads out of the folder.
             names = image_names(values["index"], values["labels"], provenance["class_names"])
             found.append((names, values, provenance))
-    links = [
-        (Segment(images=_stacked([folder / name for name in names]), **values), provenance)
-        for names, values, provenance in found
-    ]
+    images = [_stacked([folder / name for name in names]) for names, _, _ in found]
     with naming(folder):
-        return _verified(links)
+        links = [(Segment(images=own, **found[k][1]), found[k][2]) for k, own in enumerate(images)]
+        return _verified(links, sum(len(own) for own in images))
 
 
 def _stacked(files: Sequence[Path]) -> UInt8[Tensor, "n c h w"]:
@@ -126,6 +124,8 @@ def _parsed(text: str, schema: str) -> Mapping[str, Any]:
     return description
 
 
-def _verified(links: Links) -> Links:
+def _verified(links: Links, count: int) -> Links:
+    described_images = sum(len(segment.labels) for segment, _ in links)
+    require(count == described_images, f"must hold {described_images} images", count)
     verify((f"segment {segment.index}", segment, provenance) for segment, provenance in links)
     return links

@@ -1,6 +1,7 @@
 """`python -m pipeline <command> [arguments]`: the stages of dvc.yaml, and what drives them.
 
-Commands: check; plan K; study [NAME]; reproduce [JOBS]; serve; and the stages of dvc.yaml, which DVC calls.
+Commands: check; plan K; study [NAME]; export ARM FOLDER [IPC]; reproduce [JOBS]; serve; and the stages of dvc.yaml,
+which DVC calls.
 """
 
 import importlib
@@ -14,6 +15,7 @@ from dasm.errors import ConfigError
 _OTHERS = {
     "plan": "pipeline.plan",
     "study": "pipeline.studies",
+    "export": "pipeline.export",
     "reproduce": "pipeline.drive",
     "serve": "pipeline.drive",
 }

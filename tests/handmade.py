@@ -1,5 +1,6 @@
 """Classifiers and sets whose answers are known by hand."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from dasm.difficulty import Difficulty
 from dasm.networks import Classifier
 from dasm.readings import Reading
-from dasm.types import LabelledImages
+from dasm.tables import read_table, write_segment
+from dasm.types import LabelledImages, Segment
 from dasm.windows import Progress
 
 DASM = Path(__file__).parent.parent / "dasm"
@@ -81,6 +83,43 @@ def difficulty_of(scores: Sequence[float] | Tensor, labels: Sequence[int] | Tens
 def progress(difficulty: Difficulty, prefix: int, planned: int = 10, *, segments: int = 1, stream: int = 0) -> Progress:
     """A set that has come to `prefix` of `planned` images per class, and was as hard at the start as it is now."""
     return Progress(first=difficulty, segments=segments, prefix_ipc=prefix, planned_ipc=planned, stream=stream)
+
+
+def stored_images(index: int = 0, *, ipc: int = 2, channels: int = 3, factor: int = 2, classes: int = 2) -> Segment:
+    """A segment of noise, 5 x 6 pixels."""
+    generator = torch.Generator().manual_seed(index)
+    n = ipc * classes
+    return Segment(
+        images=torch.randint(0, 256, (n, channels, 5, 6), generator=generator, dtype=torch.uint8),
+        labels=torch.arange(classes).repeat_interleave(ipc),
+        index=index,
+        factor=factor,
+        sources=torch.arange(n * factor**2).reshape(n, -1) + 2**33,
+        lower=0.1 * index,
+        upper=2 / 3,
+        iterations=7,
+    )
+
+
+def write_chain(
+    folder: Path, segments: Sequence[Segment], names: Sequence[str] = ("cat", "dog"), **more: object
+) -> str:
+    """Write segments that follow each other, as `s<k>.parquet`; return the hash of the last one."""
+    channels = segments[0].images.shape[1]
+    parent: str | None = None
+    for segment in segments:
+        provenance = {"mean": [0.4] * channels, "std": [0.25] * channels, "parent": parent, **more}
+        path = folder / f"s{segment.index}.parquet"
+        write_segment(path, segment, names, provenance)
+        parent = read_table(path, "segment/2")[1]["content"]
+    assert parent is not None
+    return parent
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file below a folder, and what it holds."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
 
 
 def equal_states(first: nn.Module, second: nn.Module) -> bool:

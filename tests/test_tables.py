@@ -27,7 +27,7 @@ from dasm.tables import (
     write_table,
 )
 from dasm.types import Segment
-from tests.handmade import difficulty_of, equal_states, with_batch_norm
+from tests.handmade import difficulty_of, equal_states, with_batch_norm, write_chain
 
 NAMES = ("cat", "dog")
 
@@ -71,8 +71,8 @@ def test_the_same_content_gives_the_same_bytes_under_any_name(tmp_path):
 
 
 def test_segments_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
-    for index in (10, 2, 0, 1):
-        write_segment(tmp_path / f"s{index}.parquet", segment(index), NAMES, {})
+    write_chain(tmp_path, [segment(index) for index in (0, 1, 2, 10)])
+    (tmp_path / "samples.parquet").write_bytes(b"of somebody else")
     assert [found.index for found in read_segments(tmp_path)] == [0, 1, 2, 10]
 
 
@@ -82,24 +82,26 @@ def test_a_state_without_segments_is_empty(tmp_path):
 
 # datasets and what it loads warn about things that are not ours.
 @pytest.mark.filterwarnings("ignore")
-def test_hugging_face_datasets_opens_a_segment(tmp_path, monkeypatch):
+def test_hugging_face_datasets_opens_a_state(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     from datasets import load_dataset, utils
 
     utils.disable_progress_bars()
-    written = segment()
-    write_segment(tmp_path / "s0.parquet", written, NAMES, {"arm": "dasm"})
+    written = [segment(0), segment(1)]
+    write_chain(tmp_path, written, NAMES, arm="dasm")
     found = load_dataset(
-        "parquet", data_files=str(tmp_path / "s0.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+        "parquet", data_files=str(tmp_path / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert found.features["label"].names == ["cat", "dog"]
-    for row, image, label in zip(found, written.images, written.labels, strict=True):
+    images, labels = (torch.cat([getattr(part, name) for part in written]) for name in ("images", "labels"))
+    for row, image, label in zip(found, images, labels, strict=True):
         assert row["image"].mode == "RGB" and row["image"].size == (6, 5)
         assert row["image"].tobytes() == image.permute(1, 2, 0).numpy().tobytes()
         assert row["label"] == label
-    assert found[1]["sources"] == written.sources[1].tolist()
+    assert found[1]["sources"] == written[0].sources[1].tolist()
+    assert found["segment"] == [0] * 4 + [1] * 4
 
 
 def test_difficulty_comes_back_as_weights_and_ranks(tmp_path):
@@ -184,13 +186,13 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_table_of_another_kind_is_named(damaged):
-    with pytest.raises(ConfigError, match=rf"^{damaged}: must have schema difficulty/1, got segment/1$"):
+    with pytest.raises(ConfigError, match=rf"^{damaged}: must have schema difficulty/1, got segment/2$"):
         read_window(damaged)
 
 
 def test_a_table_that_is_not_ours_is_named(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.parquet: must have schema segment/1, got none$"):
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/x.parquet: must have schema segment/2, got none$"):
         read_segment(tmp_path / "x.parquet")
 
 

@@ -1,7 +1,7 @@
 """Handwritten digits: 1,797 real 8x8 grey images, shipped by scikit-learn (Alpaydin & Kaynak, UCI, 1998)."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,6 +20,8 @@ class Digits(Dataset):
         test: share of all images held out for the benchmark, in (0, 1).
         validation: share of all images held out for choices, in (0, 1); test + validation < 1.
     """
+
+    licence: ClassVar[str] = "cc-by-4.0"
 
     test: float = 0.25
     validation: float = 0.15

@@ -6,7 +6,7 @@ from pipeline import layout, methods, params
 
 
 def main(arm: str, k: str) -> None:
-    """Make `data/experts/<arm>/<k>`; `real 0` is what the first segment of every arm follows: trained from scratch on R."""
+    """Make `data/experts/<arm>/<k>`; `real 0`: from scratch, for every first segment."""
     if methods.follows_experts(arm):
         # Deferred: most arms end here, without the seconds that torch takes to import.
         from pipeline.experts import run

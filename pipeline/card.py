@@ -1,0 +1,131 @@
+"""The dataset card of an exported set, in the form of the Hugging Face hub. Same inputs, same bytes."""
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from scipy.special import stdtrit
+
+from dasm.data import Dataset
+from dasm.distilled import DistilledSet
+from dasm.errors import require
+from dasm.export import DESCRIPTION, IMAGES, PARQUET, SAFETENSORS
+from pipeline import layout, methods, params
+from pipeline.artefacts import read_parquet
+from pipeline.page import render
+
+_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "n>1M": math.inf}
+_COLUMNS = ("network", "seed", "test", "code_version", "torch_version", "device")
+
+
+def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSet, hashes: Mapping[str, str]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        study: the parameters in force, which are those of the set.
+        arm: whose set.
+        state: number of segments of the prefix.
+        distilled: the set.
+        hashes: SHA-256 of every file beside the card, by name.
+
+    Raises:
+        ConfigError: the benchmark of this prefix is missing, or is that of another set.
+    """
+    licence = params.section(study, Dataset, "data").licence
+    recipe = _recipe(study, arm, distilled)
+    return render(
+        "card.md",
+        {
+            **_sizes(distilled),
+            "set": distilled,
+            "title": _title(study, arm, distilled),
+            "front": _yaml(_front(study, arm, distilled, licence)),
+            "arm": arm,
+            "real": arm in study["coresets"],
+            "rows": _accuracy(study, arm, state, distilled),
+            "recipe": _yaml(recipe),
+            "params": params.digest(recipe),
+            "seed": study["seed"],
+            "source": recipe["data"]["name"],
+            "licence": licence,
+            "hashes": {name: hashes[name] for name in (PARQUET, SAFETENSORS, f"{IMAGES}/{DESCRIPTION}")},
+            "parquet": PARQUET,
+        },
+    )
+
+
+def _title(study: Mapping[str, Any], arm: str, distilled: DistilledSet) -> str:
+    return f"{study['study']}, {distilled.sizes[-1]} images per class ({arm})"
+
+
+def _front(study: Mapping[str, Any], arm: str, distilled: DistilledSet, licence: str) -> dict[str, Any]:
+    count = _sizes(distilled)["count"]
+    return {
+        "license": licence,
+        "pretty_name": _title(study, arm, distilled),
+        "task_categories": ["image-classification"],
+        "size_categories": [next(name for name, limit in _SIZES.items() if count < limit)],
+        "tags": ["dataset-distillation", "dasm"],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": PARQUET}]}],
+    }
+
+
+def _sizes(distilled: DistilledSet) -> dict[str, int]:
+    channels, height, width = distilled.segments[0].images.shape[1:]
+    return {
+        "ipc": distilled.sizes[-1],
+        "count": sum(len(segment.labels) for segment in distilled.segments),
+        "decoded": len(distilled),
+        "factor": distilled.segments[0].factor,
+        "channels": channels,
+        "height": height,
+        "width": width,
+    }
+
+
+def _recipe(study: Mapping[str, Any], arm: str, distilled: DistilledSet) -> dict[str, Any]:
+    data = params.value(study, "data")
+    (group,) = (group for group in methods.BLOCKS if arm in study[group])
+    return {
+        # In which folders the images lay is nobody's business but their owner's.
+        "data": {key: value.rpartition("/")[2] if isinstance(value, str) else value for key, value in data.items()},
+        **{block: methods.block(study, arm, block) for block in methods.BLOCKS[group]},
+        "segments": [recorded["recipe"]["segment"] for recorded in distilled.provenance],
+        **{name: study[name] for name in ("planned_ipc", "seed", "threads")},
+    }
+
+
+def _accuracy(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSet) -> list[dict[str, Any]]:
+    """Return the mean test accuracy in % of every network and its 95 % t-interval; none if it was not judged."""
+    if state not in params.value(study, "benchmark.states"):
+        return []
+    path = layout.results(arm, state)
+    found = read_parquet(path, (*_COLUMNS, "content"))
+    of_this = set(found["content"]) == {distilled.content}
+    require(of_this, f"{path}: must be the benchmark of this set", "that of another", "`dvc repro` makes it again")
+    full = read_parquet(layout.FULL, _COLUMNS)
+    rows = []
+    for number, (network, group) in enumerate(found.groupby("network", sort=False)):
+        test, n = 100 * group["test"], len(group)
+        half = float(stdtrit(n - 1, 0.975) * test.std() / math.sqrt(n)) if n > 1 else math.nan
+        real = 100 * full[full["network"] == network]["test"].mean()
+        first = group.iloc[0]
+        how = f"torch {first['torch_version']} on {first['device']}"
+        rows.append(
+            {"network": network, "unseen": number > 0, "mean": test.mean(), "half": half, "n": n}
+            | {"real": real, "how": how}
+        )
+    return rows
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    writer, text = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    writer.allow_unicode = True
+    # Copied, because what occurs twice would be written as a reference.
+    writer.dump(json.loads(json.dumps(values)), text)
+    return text.getvalue().rstrip("\n")
