@@ -7,6 +7,7 @@ applies a single operation at a time: that is `one` among the operations.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal, final
 
@@ -29,7 +30,7 @@ _CUTOUT = 0.5
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Transform:
-    """One draw of parameters per image (n of them); `only` and `repeat` make Siamese copies.
+    """One draw of parameters per image (n of them); `at` and `repeat` make Siamese copies.
 
     Attributes:
         operations: what is applied, never `one`; the parameters of the others are drawn all the same and ignored.
@@ -51,10 +52,17 @@ class Transform:
     angle: Float[Tensor, " n"]
     hole: Int64[Tensor, "n 2"]
 
+    def at(self, indices: slice | Int64[Tensor, " m"]) -> "Transform":
+        """Return the draws at `indices`."""
+        return self._each(lambda value: value[indices])
+
     def repeat(self, times: int) -> "Transform":
-        """Return the draw of one image as that of `times` images."""
+        """Return every draw `times` times, the copies in a row."""
+        return self._each(lambda value: value[:, None].expand(-1, times, *value.shape[1:]).flatten(0, 1))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Transform":
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "operations"}
-        return replace(self, **{name: value.expand(times, *value.shape[1:]) for name, value in tensors.items()})
+        return replace(self, **{name: change(value) for name, value in tensors.items()})
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Return the transformed images; differentiable."""

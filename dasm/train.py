@@ -133,7 +133,7 @@ class Learner:
         images, labels = transform(data.inputs(indices)), data.answers(indices)
         images, partners, share = _cutmix(images, labels, self._recipe.cutmix, rng.generator(stream, "cutmix", step))
         self.network.train()
-        logits = self.network(images)
+        logits = self.network(images, once=True)
         loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, partners)
         parameters: list[Tensor] = list(self.network.parameters())
         # The function behind torch.optim.SGD; the class imports the compiler, which costs every stage seconds.

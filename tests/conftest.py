@@ -1,5 +1,8 @@
 """Small sets that every test may use, and deterministic torch."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import settings
@@ -53,3 +56,11 @@ def trainer() -> Trainer:
     """A tiny convolutional network and a short recipe."""
     recipe = Recipe(batch_size=16, learning_rate=0.05, augmentation=("color", "crop"), cutmix=0.5)
     return Trainer(network=ConvNet(width=4, depth=2), recipe=recipe)
+
+
+@pytest.fixture
+def double() -> Iterator[Callable[[LabelledImages], LabelledImages]]:
+    """Everything made in the test is 64-bit, networks included; a function makes sets so."""
+    torch.set_default_dtype(torch.float64)
+    yield lambda data: replace(data, images=data.images / 255, mean=data.mean.double(), std=data.std.double())
+    torch.set_default_dtype(torch.float32)

@@ -78,6 +78,29 @@ def run(matching, blobs, iterations, **more):
     )
 
 
+def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, blobs, double):
+    options = {"metric": "l1", "real_batch": 8, "inner_iterations": 30, "network_images": 16}
+    fast, slow = (
+        run(
+            Matching(objective=Gradient(classes=way, **options), trainer=trainer, learning_rate=0.1), double(blobs), 100
+        )
+        for way in ("batched", "loop")
+    )
+    for mine, theirs in zip(fast, slow, strict=True):
+        assert float((mine - theirs).norm() / theirs.norm()) < 1e-9
+    assert float((slow[0] - run(Matching(objective=Gradient(), trainer=trainer), double(blobs), 0)[0]).norm()) > 0.1
+
+
+def test_a_hundred_steps_in_32_bits_stay_together(trainer, blobs):
+    options = {"metric": "mse", "real_batch": 8, "inner_iterations": 30, "network_images": 16}
+    fast, slow = (
+        run(Matching(objective=Gradient(classes=way, **options), trainer=trainer, learning_rate=0.1), blobs, 100)
+        for way in ("batched", "loop")
+    )
+    for mine, theirs in zip(fast, slow, strict=True):
+        assert float((mine - theirs).norm() / theirs.norm()) < 1e-4
+
+
 def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
     pixels, history = run(matching, blobs, 40)
     still, _ = run(matching, blobs, 0)

@@ -5,12 +5,14 @@ torchvision is imported inside `build` of the few that need it: it costs every s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dasm.chain import Chain
 from dasm.types import LabelledImages
 
 # Large enough to keep two cores or a card busy, small enough for 224-pixel images on a 4 GiB machine.
@@ -32,10 +34,24 @@ class Classifier(nn.Module):
         features: Tensor = self.body(inputs)
         return features
 
-    def forward(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Return logits for normalised images."""
+    def forward(self, inputs: Float[Tensor, "b c h w"], *, once: bool = False) -> Float[Tensor, "b k"]:
+        """Return logits for normalised images.
+
+        Args:
+            inputs: images.
+            once: the logits will be differentiated once at most, and in the parameters alone, which allows a faster
+                way that equals the other up to the order of sums.
+        """
+        # A GPU is bound by launches, of which autograd's fused kernels need fewer.
+        chain = self.chain() if once and inputs.device.type == "cpu" else None
+        if chain is not None:
+            return chain(inputs)
         logits: Tensor = self.head(self.features(inputs))
         return logits
+
+    def chain(self) -> Chain | None:
+        """Return the network as it is now with its derivatives written out, or nothing if they are not."""
+        return Chain.of(self.body, self.head)
 
 
 class Network(ABC):
@@ -77,7 +93,7 @@ def predict(network: Classifier, data: LabelledImages) -> Float[Tensor, "n k"]:
 
     The network's mode is put back afterwards. Each row depends on its own image alone.
     """
-    return _over(network, network, data)
+    return _over(network, partial(network, once=True), data)
 
 
 def embed(network: Classifier, data: LabelledImages) -> Float[Tensor, "n d"]:

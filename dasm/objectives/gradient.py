@@ -8,21 +8,29 @@ all real images between pixel updates. Differences from IDC's released code:
 2. All classes of one iteration see the same network and are differentiated before the pixels move; the momentum that
    moves a class during the others' turns is applied in closed form by `dasm.matching`, which gives the same pixels.
 3. Real images keep their own streams per class and iteration instead of one global generator.
+4. Where the network allows it, classes share their passes and the pixels' gradient comes from a tangent pass instead of
+   a double backward (`dasm.classwise`): the same numbers up to the order of sums.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.augment import draw as draw_transform
+<<<<<<< HEAD
 from dasm.batches import RealBatches, Sampler, SyntheticBatches
+=======
+from dasm.batches import RealBatches, SyntheticBatches
+from dasm.chain import Chain
+from dasm.classwise import chain_distance, chain_gradients, class_gradients, distance
+>>>>>>> speed
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
@@ -45,8 +53,14 @@ class Gradient(Objective):
         network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
         augmentation: shared by both sides, one draw per class and iteration.
+<<<<<<< HEAD
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
         refresh: pixel updates between two choices of representatives (10 in DREAM).
+=======
+        classes: `loop` differentiates class after class by autograd, whatever the network; `batched` takes the written
+            derivatives of `dasm.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
+            network is such a chain, which was faster at every shape measured (benchmarks/README.md).
+>>>>>>> speed
     """
 
     class_by_class: ClassVar[bool] = True
@@ -57,8 +71,12 @@ class Gradient(Objective):
     inner_iterations: int = 100
     network_images: int = 2000
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
+<<<<<<< HEAD
     sampler: Literal["random", "representative"] = "random"
     refresh: int = 10
+=======
+    classes: Literal["auto", "loop", "batched"] = "auto"
+>>>>>>> speed
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -87,6 +105,7 @@ class Gradient(Objective):
         assert isinstance(state, _Network), "a state is only used by the objective that made it"
         if iteration % self.inner_iterations == 0:
             state.renew(iteration // self.inner_iterations)
+<<<<<<< HEAD
         network = state.learner.network
         shape = real.data.image_shape
         device = real.data.labels.device
@@ -97,49 +116,60 @@ class Gradient(Objective):
             target = [g.detach() for g in class_gradients(network, images, label, shared)]
             images = synthetic.draw(label, self.synthetic_batch, iteration)
             yield distance(class_gradients(network, images, label, shared, differentiable=True), target, self.metric)
+=======
+        network, data = state.learner.network, real.data
+        shared = draw_transform(
+            self.augmentation,
+            data.num_classes,
+            data.image_shape,
+            rng.generator(draw, "shared", device=data.labels.device),
+        )
+        pairs = (
+            (real.draw(label, self.real_batch, iteration), synthetic.draw(label, self.synthetic_batch, iteration))
+            for label in range(data.num_classes)
+        )
+        chain = self._chain(network)
+        if chain is None:
+            for label, pair in enumerate(pairs):
+                transform = shared.at(slice(label, label + 1))
+                target = [g.detach() for g in class_gradients(network, pair[0], label, transform)]
+                yield distance(
+                    class_gradients(network, pair[1], label, transform, differentiable=True), target, self.metric
+                )
+        else:
+            for labels, group in _groups(pairs, chain.part(data.image_shape)):
+                sides = [_augmented(batches, shared.at(labels)) for batches in zip(*group, strict=True)]
+                target = chain_gradients(chain, sides[0], labels)
+                yield chain_distance(chain, sides[1], labels, target, partial(distance, metric=self.metric))
+>>>>>>> speed
         state.learn(iteration)
 
-
-def class_gradients(
-    network: Classifier,
-    images: Float[Tensor, "b c h w"],
-    label: int,
-    transform: Transform,
-    *,
-    differentiable: bool = False,
-) -> Sequence[Tensor]:
-    """Return the gradient of one class's mean loss with respect to every convolution weight.
-
-    Args:
-        network: a classifier with convolutions.
-        images: normalised images of one class.
-        label: that class.
-        transform: one draw, applied to every image alike.
-        differentiable: keep the graph, so that the gradient can be differentiated with respect to the images.
-
-    Raises:
-        ConfigError: the network has no convolution.
-    """
-    # Biases, norm scales and the classifier do not take part (IDC).
-    weights = [parameter for parameter in network.parameters() if parameter.dim() == 4]
-    if not weights:
-        raise ConfigError("network: gradient matching compares convolution weights, got a network without any")
-    labels = torch.full((len(images),), label, device=images.device)
-    loss = F.cross_entropy(network(transform.repeat(len(images))(images)), labels)
-    return torch.autograd.grad(loss, weights, create_graph=differentiable)
+    def _chain(self, network: Classifier) -> Chain | None:
+        chain = None if self.classes == "loop" else network.chain()
+        if chain is None and self.classes == "batched":
+            raise ConfigError("objective.classes: batched needs a network that is a plain chain of layers (try auto)")
+        return chain
 
 
-def distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -> Float[Tensor, ""]:
-    """Return the summed distance over pairs of weight gradients of shape (out, in, height, width)."""
-    pairs = list(zip(synthetic, real, strict=True))
-    if metric == "mse":
-        return torch.stack([(s - r).square().sum() for s, r in pairs]).sum()
-    if metric == "l1":
-        return torch.stack([(s - r).abs().sum() for s, r in pairs]).sum()
-    # 1e-6 as in IDC, where a channel can have no gradient at all.
-    return torch.stack(
-        [(1 - F.cosine_similarity(s.flatten(1), r.flatten(1), dim=1, eps=1e-6)).sum() for s, r in pairs]
-    ).sum()
+def _groups(
+    pairs: Iterable[tuple[Tensor, Tensor]], limit: int
+) -> Iterator[tuple[Int64[Tensor, " k"], list[tuple[Tensor, Tensor]]]]:
+    # Neighbouring classes with batches of the same sizes, as many as make a part of `limit` images, at least one.
+    first, group = 0, list[tuple[Tensor, Tensor]]()
+    for label, pair in enumerate(pairs):
+        sizes = [len(side) for side in pair]
+        if group and (sizes != [len(side) for side in group[0]] or (len(group) + 1) * max(sizes) > limit):
+            yield torch.arange(first, label, device=pair[0].device), group
+            first, group = label, []
+        group.append(pair)
+    if group:
+        yield torch.arange(first, first + len(group), device=group[0][0].device), group
+
+
+def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
+    # Every class has one draw, applied to all its images.
+    count = len(batches[0])
+    return transform.repeat(count)(torch.cat(batches)).unflatten(0, (-1, count))
 
 
 @final

@@ -1,16 +1,20 @@
 """Gradient matching against a slow, plain restatement of IDC's equation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from dasm import rng
+from dasm import chain, rng
 from dasm.augment import draw
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import ConfigError
+from dasm.networks import Classifier
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
-from dasm.objectives import Surroundings
+from dasm.objectives import Surroundings, gradient
 from dasm.objectives.gradient import Gradient, class_gradients, distance
 from dasm.train import Recipe, Trainer
 
@@ -107,13 +111,81 @@ def test_the_network_learns_from_real_images_and_is_redrawn_every_period(blobs, 
     assert torch.equal(before[2], fresh), "it is redrawn for the next"
 
 
-def test_one_scalar_per_class_that_touches_that_class_only(blobs, trainer):
-    objective = Gradient(real_batch=8, network_images=0, augmentation=())
+def scalars(objective, trainer, blobs, draw=1, frozen=(), pixels=None):
+    """The distances of one iteration and what each of them does to the pixels of every class."""
     real, synthetic = batches(blobs)
+    synthetic = replace(synthetic, frozen=frozen, pixels=pixels or synthetic.pixels)
     state = objective.prepare(blobs, trainer, 0, Surroundings())
-    for label, value in enumerate(objective.distances(state, real, synthetic, 0, draw=1)):
-        grads = torch.autograd.grad(value, list(synthetic.pixels), allow_unused=True)
+    for value in objective.distances(state, real, synthetic, 0, draw):
+        yield value.detach(), torch.autograd.grad(value, list(synthetic.pixels), allow_unused=True)
+
+
+def test_one_scalar_per_class_that_touches_that_class_only(blobs, trainer):
+    objective = Gradient(real_batch=8, network_images=0, augmentation=(), classes="loop")
+    for label, (_, grads) in enumerate(scalars(objective, trainer, blobs)):
         assert [g is not None for g in grads] == [c == label for c in range(3)]
+
+
+def summed(found):
+    values, gradients = zip(*found, strict=True)
+    total = [sum(g for g in parts if g is not None) for parts in zip(*gradients, strict=True)]
+    return len(values), torch.stack(values).sum(), torch.stack(total)
+
+
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+@pytest.mark.parametrize(("images", "calls"), [(1000, 1), (16, 2), (1, 3)])
+def test_classes_together_equal_classes_in_turn_however_many_fit(
+    blobs, trainer, double, monkeypatch, metric, images, calls
+):
+    monkeypatch.setitem(chain._PART_BYTES, "cpu", images * 4 * 8 * 8 * 8)
+    options = {"metric": metric, "real_batch": 8, "network_images": 0}
+    count, value, gradient = summed(scalars(Gradient(classes="auto", **options), trainer, double(blobs)))
+    assert count == calls
+    _, expected, slow = summed(scalars(Gradient(classes="loop", **options), trainer, double(blobs)))
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(gradient, slow, rtol=1e-9, atol=1e-9 * float(slow.abs().max()))
+
+
+def test_classes_of_different_sizes_are_not_mixed(blobs, trainer, double):
+    """A window may keep few images of one class, whose batch is then smaller."""
+    uneven = double(blobs).subset(torch.tensor([*range(16), *range(16, 21), *range(32, 48)]))
+    options = {"metric": "l1", "real_batch": 8, "network_images": 0}
+    count, value, gradient = summed(scalars(Gradient(classes="auto", **options), trainer, uneven))
+    assert count == 3
+    _, expected, slow = summed(scalars(Gradient(classes="loop", **options), trainer, uneven))
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(gradient, slow, rtol=1e-9, atol=1e-9 * float(slow.abs().max()))
+
+
+def test_every_class_has_an_augmentation_of_its_own(blobs, trainer):
+    same = [blobs.pixels(blobs.members(0))[:2].clone().requires_grad_() for _ in range(3)]
+    alike = replace(blobs, images=blobs.images[:16].repeat(3, 1, 1, 1))
+    objective = Gradient(real_batch=16, network_images=0, augmentation=("crop", "cutout"), classes="loop")
+    state = objective.prepare(alike, trainer, 0, Surroundings())
+    real, synthetic = batches(alike)
+    seen = []
+
+    def spied(network, images, label, transform, **more):
+        seen.append(transform)
+        return class_gradients(network, images, label, transform, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient, "class_gradients", spied)
+        list(objective.distances(state, real, replace(synthetic, pixels=same), 0, 1))
+    shifts = [tuple(t.shift.flatten().tolist() + t.hole.flatten().tolist()) for t in seen]
+    assert shifts[::2] == shifts[1::2], "both sides of a class share a draw"
+    assert len(set(shifts)) == 3, "and no two classes do"
+
+
+def test_batched_without_written_derivatives_is_refused():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)
+
+    objective = Gradient(classes="batched")
+    with pytest.raises(ConfigError, match="batched needs"):
+        objective._chain(Classifier(Odd(), nn.Linear(64, 3)))
+    assert Gradient(classes="auto")._chain(Classifier(Odd(), nn.Linear(64, 3))) is None
 
 
 def test_network_images_counts_whole_batches(blobs):

@@ -1,0 +1,142 @@
+"""Layers that are linear piece by piece, so that their second-order gradient is the first-order one (`dasm.layers`)."""
+
+from abc import abstractmethod
+from typing import ClassVar, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dasm.counts import count
+from dasm.layers import Layer
+
+_aten = torch.ops.aten
+
+
+class Linear(Layer):
+    """A map without second derivative and with a weight that takes no part in v."""
+
+    def tangent(self, dot: Tensor | None) -> Tensor | None:
+        return None if dot is None else self.moved(dot)
+
+    def reverse(self, q: Tensor) -> Tensor:
+        return self.backward(q)
+
+    @abstractmethod
+    def moved(self, dot: Tensor) -> Tensor:
+        """Return the tangent of the output for one of the input."""
+
+
+@final
+class ReLU(Linear):
+    """A rectifier. It works in place: no other layer keeps its own output."""
+
+    def __init__(self, module: nn.ReLU) -> None: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._y = x.relu_()
+        return self._y
+
+    def backward(self, g: Tensor) -> Tensor:
+        return _aten.threshold_backward(g, self._y, 0)
+
+    def moved(self, dot: Tensor) -> Tensor:
+        return self.backward(dot)
+
+
+@final
+class AveragePool(Linear):
+    """Means of windows."""
+
+    def __init__(self, module: nn.AvgPool2d) -> None:
+        self._window = [_pair(module.kernel_size), _pair(module.stride), _pair(module.padding)]
+        self._options = (module.ceil_mode, module.count_include_pad, module.divisor_override)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._x = x
+        return self.moved(x)
+
+    def backward(self, g: Tensor) -> Tensor:
+        return _aten.avg_pool2d_backward(g, self._x, *self._window, *self._options)
+
+    def moved(self, dot: Tensor) -> Tensor:
+        return _aten.avg_pool2d(dot, *self._window, *self._options)
+
+
+@final
+class MaxPool(Linear):
+    """Largest values of windows."""
+
+    def __init__(self, module: nn.MaxPool2d) -> None:
+        self._window = [_pair(side) for side in (module.kernel_size, module.stride, module.padding, module.dilation)]
+        self._ceil = module.ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._x = x
+        y, self._where = _aten.max_pool2d_with_indices(x, *self._window, self._ceil)
+        return y
+
+    def backward(self, g: Tensor) -> Tensor:
+        return _aten.max_pool2d_with_indices_backward(g, self._x, *self._window, self._ceil, self._where)
+
+    def moved(self, dot: Tensor) -> Tensor:
+        return dot.flatten(2).gather(2, self._where.flatten(2)).view_as(self._where)
+
+
+@final
+class Flatten(Linear):
+    """From (b c h w) to (b d)."""
+
+    def __init__(self, module: nn.Flatten) -> None: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._x = x
+        return x.flatten(1)
+
+    def backward(self, g: Tensor) -> Tensor:
+        return torch.empty_like(self._x).copy_(g.view(self._x.shape))
+
+    def moved(self, dot: Tensor) -> Tensor:
+        return dot.flatten(1)
+
+
+@final
+class Dense(Linear):
+    """A fully connected layer."""
+
+    weighted: ClassVar[bool] = True
+
+    def __init__(self, module: nn.Linear) -> None:
+        self._module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._x = x
+        self._count(x)
+        return F.linear(x, self._module.weight, self._module.bias)
+
+    def backward(self, g: Tensor) -> Tensor:
+        self._g = g
+        return self.reverse(g)
+
+    def stop(self, g: Tensor) -> None:
+        self._g = g
+
+    def reverse(self, q: Tensor) -> Tensor:
+        self._count(q)
+        return q @ self._module.weight
+
+    def moved(self, dot: Tensor) -> Tensor:
+        self._count(dot)
+        return F.linear(dot, self._module.weight)
+
+    def gradients(self) -> list[Tensor]:
+        self._count(self._x)
+        bias = [] if self._module.bias is None else [self._g.sum(0)]
+        return [self._g.T @ self._x, *bias]
+
+    def _count(self, rows: Tensor) -> None:
+        count(flops=2 * len(rows) * self._module.weight.numel())
+
+
+def _pair(side: int | tuple[int, ...]) -> list[int]:
+    return [side, side] if isinstance(side, int) else list(side)
