@@ -11,7 +11,7 @@ from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError, require
 from dasm.export import draft, export
 from dasm.loading import load
-from pipeline import blueprint, card, layout, methods, params, recipes
+from pipeline import card, layout, methods, params, recipes
 
 _SUMS = "SHA256SUMS"
 
@@ -68,7 +68,7 @@ def _check_recipe(study: Mapping[str, Any], arm: str, state: int, distilled: Dis
         require(not differ, f"{where}: must be made with what params.yaml says", f"another {', '.join(differ)}", hint)
     for group, blocks in methods.BLOCKS.items():
         for block in blocks if arm in study[group] else ():
-            path = blueprint.FOLDER / f"arms/{arm}/{block}.json"
+            path = layout.BLUEPRINT / f"arms/{arm}/{block}.json"
             same = path.exists() and json.loads(path.read_text())["options"] == methods.block(study, arm, block)
             require(same, f"{path}: must be what params.yaml says", "something else", hint)
 

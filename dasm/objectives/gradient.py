@@ -24,13 +24,9 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.augment import draw as draw_transform
-<<<<<<< HEAD
 from dasm.batches import RealBatches, Sampler, SyntheticBatches
-=======
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.chain import Chain
 from dasm.classwise import chain_distance, chain_gradients, class_gradients, distance
->>>>>>> speed
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
@@ -53,14 +49,11 @@ class Gradient(Objective):
         network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
         augmentation: shared by both sides, one draw per class and iteration.
-<<<<<<< HEAD
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
         refresh: pixel updates between two choices of representatives (10 in DREAM).
-=======
         classes: `loop` differentiates class after class by autograd, whatever the network; `batched` takes the written
             derivatives of `dasm.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
             network is such a chain, which was faster at every shape measured (benchmarks/README.md).
->>>>>>> speed
     """
 
     class_by_class: ClassVar[bool] = True
@@ -71,12 +64,9 @@ class Gradient(Objective):
     inner_iterations: int = 100
     network_images: int = 2000
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
-<<<<<<< HEAD
     sampler: Literal["random", "representative"] = "random"
     refresh: int = 10
-=======
     classes: Literal["auto", "loop", "batched"] = "auto"
->>>>>>> speed
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -105,18 +95,6 @@ class Gradient(Objective):
         assert isinstance(state, _Network), "a state is only used by the objective that made it"
         if iteration % self.inner_iterations == 0:
             state.renew(iteration // self.inner_iterations)
-<<<<<<< HEAD
-        network = state.learner.network
-        shape = real.data.image_shape
-        device = real.data.labels.device
-        for label in range(real.data.num_classes):
-            shared = draw_transform(self.augmentation, 1, shape, rng.generator(draw, "shared", label, device=device))
-            updates = iteration % self.inner_iterations
-            images = state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates)
-            target = [g.detach() for g in class_gradients(network, images, label, shared)]
-            images = synthetic.draw(label, self.synthetic_batch, iteration)
-            yield distance(class_gradients(network, images, label, shared, differentiable=True), target, self.metric)
-=======
         network, data = state.learner.network, real.data
         shared = draw_transform(
             self.augmentation,
@@ -124,8 +102,12 @@ class Gradient(Objective):
             data.image_shape,
             rng.generator(draw, "shared", device=data.labels.device),
         )
+        updates = iteration % self.inner_iterations
         pairs = (
-            (real.draw(label, self.real_batch, iteration), synthetic.draw(label, self.synthetic_batch, iteration))
+            (
+                state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates),
+                synthetic.draw(label, self.synthetic_batch, iteration),
+            )
             for label in range(data.num_classes)
         )
         chain = self._chain(network)
@@ -141,7 +123,6 @@ class Gradient(Objective):
                 sides = [_augmented(batches, shared.at(labels)) for batches in zip(*group, strict=True)]
                 target = chain_gradients(chain, sides[0], labels)
                 yield chain_distance(chain, sides[1], labels, target, partial(distance, metric=self.metric))
->>>>>>> speed
         state.learn(iteration)
 
     def _chain(self, network: Classifier) -> Chain | None:
@@ -169,7 +150,7 @@ def _groups(
 def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
     # Every class has one draw, applied to all its images.
     count = len(batches[0])
-    return transform.repeat(count)(torch.cat(batches)).unflatten(0, (-1, count))
+    return transform.repeat(count)(torch.cat(list(batches))).unflatten(0, (-1, count))
 
 
 @final
