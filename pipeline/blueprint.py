@@ -37,7 +37,11 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                 if isinstance(built, Matching):
                     follows = built.objective.needs_experts
                     shared |= follows
-                    parts[f"arms/{arm}/matching"] |= {"joint": methods.is_joint(study, arm), "experts": follows}
+                    parts[f"arms/{arm}/matching"] |= {
+                        "joint": methods.is_joint(study, arm),
+                        "effort": methods.effort(study, arm),
+                        "experts": follows,
+                    }
     parts["experts"]["experts"] = shared
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}

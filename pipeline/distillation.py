@@ -9,6 +9,7 @@ from dasm.errors import ConfigError
 from dasm.footprint import footprint
 from dasm.lineage import fingerprint
 from dasm.matching import Matching
+from dasm.plugins import build
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
@@ -32,7 +33,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     """
     study, device = runtime.start()
     matching = methods.section(study, arm, "matching", Matching)
-    plan = params.section(study, SegmentPlan, f"segment.s{k}")
+    plan = build(SegmentPlan, methods.plan(study, arm, k), f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
     before = layout.distilled(arm, k)

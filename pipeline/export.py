@@ -74,7 +74,7 @@ def _check_recipe(study: Mapping[str, Any], arm: str, state: int, distilled: Dis
 
 
 def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, Any]]:
-    plans = [params.value(study, f"segment.s{k}") for k in range(state)]
+    plans = [methods.plan(study, arm, k) for k in range(state)]
     if arm in study["coresets"]:
         return [recipes.picked(study, arm, plan["ipc"]) for plan in plans]
     if methods.is_joint(study, arm):

@@ -33,6 +33,17 @@ def section(study: Mapping[str, Any], arm: str, name: str, kind: type[T]) -> T:
     return build(kind, block(study, arm, name), f"method.{arm}.{name}" if own else name)
 
 
+def plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:
+    """Return `ipc` and `iterations` of segment k of an arm: those of the study, the latter times the arm's `effort`."""
+    shared = params.value(study, f"segment.s{k}")
+    return {**shared, "iterations": round(shared["iterations"] * effort(study, arm))}
+
+
+def effort(study: Mapping[str, Any], arm: str) -> float:
+    """Return how many iterations an arm makes for each one of the study; objectives cost differently by iteration."""
+    return float(_departures(study, arm).get("effort", 1.0))
+
+
 def is_joint(study: Mapping[str, Any], arm: str) -> bool:
     """Return whether an arm distils every prefix at once instead of segment by segment."""
     return bool(_departures(study, arm).get("joint", False))
@@ -51,12 +62,16 @@ def check(study: Mapping[str, Any]) -> None:
         require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
-        allowed = (*BLOCKS[groups[arm]], *(("joint",) if groups[arm] == "controls" else ()))
+        distilled = ("effort",) if groups[arm] != "coresets" else ()
+        allowed = (*BLOCKS[groups[arm]], *distilled, *(("joint",) if groups[arm] == "controls" else ()))
         for key in change:
             if key not in allowed:
                 raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")
         if not isinstance(change.get("joint", False), bool):
             raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
+        share = change.get("effort", 1.0)
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        require(number and share > 0, f"method.{arm}.effort: must be a number > 0", share)
 
 
 def merged(shared: Any, change: Any) -> Any:  # noqa: ANN401 - plain values

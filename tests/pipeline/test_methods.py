@@ -45,6 +45,14 @@ def test_a_coreset_is_the_plug_in_of_its_name_unless_it_says_another():
     assert methods.block(study, "random", "coreset") == {"name": "mosaic"}
 
 
+def test_effort_multiplies_the_iterations_and_nothing_else():
+    study = changed(dasm={"effort": 2.5})
+    for k, link in enumerate(PARAMS["chain"]):
+        shared = PARAMS["segment"][f"s{link['k']}"]
+        assert methods.plan(study, "dasm", k) == {"ipc": shared["ipc"], "iterations": round(2.5 * shared["iterations"])}
+        assert methods.plan(study, "idc", k) == shared
+
+
 def test_joint_is_what_it_says():
     assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
 
@@ -57,8 +65,17 @@ def test_joint_is_what_it_says():
             "method must describe arms, controls or coresets (dasm, sequential, idc, random, mosaic), got 'dsam'",
         ),
         ({"dasm": 3}, "method.dasm: must be a mapping, got 3"),
-        ({"idc": {"selection": {}}}, "method.idc: no option called 'selection' (controls have matching, joint)"),
-        ({"dasm": {"joint": True}}, "method.dasm: no option called 'joint' (arms have matching, evaluator, selection)"),
+        (
+            {"idc": {"selection": {}}},
+            "method.idc: no option called 'selection' (controls have matching, effort, joint)",
+        ),
+        (
+            {"dasm": {"joint": True}},
+            "method.dasm: no option called 'joint' (arms have matching, evaluator, selection, effort)",
+        ),
+        ({"dasm": {"effort": 0}}, "method.dasm.effort: must be a number > 0, got 0"),
+        ({"idc": {"effort": "much"}}, "method.idc.effort: must be a number > 0, got 'much'"),
+        ({"random": {"effort": 2}}, "method.random: no option called 'effort' (coresets have coreset)"),
         ({"idc": {"joint": 1}}, "method.idc.joint: must be true or false, got 1"),
         ({"dasm": {"selection": {"window": {"width": 2.0}}}}, "method.dasm.selection.window: width must be in (0, 1]"),
         (
