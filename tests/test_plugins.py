@@ -145,7 +145,9 @@ def test_only_a_file_of_the_folder_is_a_plug_in(name):
 
 
 def test_a_plug_in_without_its_name_is_refused_with_the_list():
-    assert refusal({"width": 3}, Network, "network").startswith("network: needs a 'name', one of convnet")
+    assert refusal({"width": 3}, Network, "network").startswith(
+        f"network: needs a 'name', one of {listed('networks')[0]}"
+    )
 
 
 def test_a_plug_in_refuses_options_that_it_does_not_have():
