@@ -30,7 +30,7 @@ from dasm.sources import Block, Source, block_length
 from dasm.splits import complete_splits, stored_splits
 
 _NAMES = ("train", "test", "val", "valid", "validation")
-# PyArrow reads the images of a whole row group at once, which may be all there are; with these, a page (at most 1,024).
+# PyArrow reads the images of a whole row group at once, which may be all there are; with these, those of a page.
 _STREAMED = {"buffer_size": 1 << 20, "pre_buffer": False}
 
 
