@@ -59,7 +59,7 @@ class Transform:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Transform":
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "operations"}
-        return replace(self, **{name: change(value) for name, value in tensors.items()})
+        return replace(self, **{name: change(value) for name, value in tensors.items()})  # type: ignore[arg-type]
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Return the transformed images; differentiable."""

@@ -140,7 +140,7 @@ def _groups(
 def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
     # Every class has one draw, applied to all its images.
     count = len(batches[0])
-    return transform.repeat(count)(torch.cat(batches)).unflatten(0, (-1, count))
+    return transform.repeat(count)(torch.cat(list(batches))).unflatten(0, (-1, count))
 
 
 @final
