@@ -26,7 +26,7 @@ from pipeline.states import write_state
 from tests.handmade import difficulty_of
 
 STATM = Path("/proc/self/statm")
-RECIPE = Recipe(batch_size=7, learning_rate=0.05, momentum=0.0, weight_decay=0.0, augmentation=("color",), cutmix=0.0)
+RECIPE = Recipe(batch_size=20, learning_rate=0.05, momentum=0.0, weight_decay=0.0, augmentation=("color",), cutmix=0.0)
 TRAINER = Trainer(network=MLP(width=4, depth=1), recipe=RECIPE)
 
 
@@ -69,7 +69,7 @@ def test_experts_come_one_by_one(blobs, monkeypatch):
     following = experts(epochs=1).train(blobs, ones(blobs), 0, 0)
     assert calls == []
     next(following)
-    assert len(calls) == 7, "48 images in batches of 7"
+    assert len(calls) == 3, "48 images in batches of 20"
 
 
 def test_every_epoch_shows_every_image_of_the_window_once(blobs, monkeypatch):
@@ -80,9 +80,9 @@ def test_every_epoch_shows_every_image_of_the_window_once(blobs, monkeypatch):
     weights[::3] = 0
     plain = experts(number=1, trainer=replace(TRAINER, recipe=replace(RECIPE, augmentation=())))
     (trajectory,) = plain.train(blobs, weights, 0, 0)
-    assert [len(batch) for batch in seen] == [7, 7, 7, 7, 4] * 3
+    assert [len(batch) for batch in seen] == [20, 12] * 3
     wanted = {image.numpy().tobytes() for image in blobs.inputs(torch.nonzero(weights).flatten())}
-    epochs = [[x.numpy().tobytes() for batch in seen[i : i + 5] for x in batch] for i in (0, 5, 10)]
+    epochs = [[x.numpy().tobytes() for batch in seen[i : i + 2] for x in batch] for i in (0, 2, 4)]
     assert all(len(epoch) == 32 and set(epoch) == wanted for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2], "in an order of its own"
     assert len(trajectory) == 4
@@ -93,10 +93,10 @@ def test_rows_are_the_start_and_the_weights_after_every_epoch(blobs):
     stream = rng.derive(5, "expert", 2, 0)
     learner = TRAINER.start(blobs, stream)
     assert torch.equal(trajectory[0], flat(learner.network))
-    for step in range(21):
-        learner.step(blobs, step, rng.derive(stream, "epochs"), RECIPE.rate(step, 21))
-        if step % 7 == 6:
-            assert torch.equal(trajectory[step // 7 + 1], flat(learner.network))
+    for step in range(9):
+        learner.step(blobs, step, rng.derive(stream, "epochs"), RECIPE.rate(step, 9))
+        if step % 3 == 2:
+            assert torch.equal(trajectory[step // 3 + 1], flat(learner.network))
 
 
 def test_images_outside_the_window_can_change_without_a_trace(blobs):
@@ -118,7 +118,7 @@ def test_a_soft_window_shows_images_in_proportion_to_their_weights(blobs, monkey
     numbers = {image.numpy().tobytes(): i for i, image in enumerate(blobs.images)}
 
     def count(_, data, step, *__):
-        for image in data.images if step % 7 == 0 else ():
+        for image in data.images if step % 3 == 0 else ():
             counts[numbers[image.numpy().tobytes()]] += 1
 
     monkeypatch.setattr(Learner, "step", count)
