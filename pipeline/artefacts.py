@@ -5,72 +5,21 @@ Parquet is read without `dasm.tables`, so that a report costs no import of torch
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from dasm.errors import ConfigError, require
-from pipeline import layout, methods, params
+from pipeline import layout
+from pipeline.scope import FULL, Scope
 
-FULL = "full"
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Scope:
-    """What a study compares.
-
-    Attributes:
-        name: of the study.
-        scored: arms with windows; every other arm is compared with the first of them.
-        controls: arms distilled without scores.
-        joint: those controls that distil every prefix anew.
-        coresets: arms of real images.
-        networks: the first one is distilled with, the others are unseen.
-        segments: number of segments of a whole set.
-        states: number of segments of every prefix that is benchmarked, ascending.
-        scores: number of segments at every state that is scored, 0 first.
-    """
-
-    name: str
-    scored: tuple[str, ...]
-    controls: tuple[str, ...]
-    joint: tuple[str, ...]
-    coresets: tuple[str, ...]
-    networks: tuple[str, ...]
-    segments: int
-    states: tuple[int, ...]
-    scores: tuple[int, ...]
-
-    @classmethod
-    def of(cls, study: Mapping[str, Any]) -> "Scope":
-        """Read the parameters of a study."""
-        known = dict(study)
-        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
-        for key in ("arms", "chain"):
-            require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
-        controls = tuple(found["controls"] or ())
-        networks = params.value(known, "benchmark.networks")
-        return cls(
-            name=str(found["study"]),
-            scored=tuple(found["arms"]),
-            controls=controls,
-            joint=tuple(arm for arm in controls if methods.is_joint(known, arm)),
-            coresets=tuple(found["coresets"] or ()),
-            networks=tuple(network if isinstance(network, str) else network["name"] for network in networks),
-            segments=len(found["chain"]),
-            states=tuple(sorted(params.value(known, "benchmark.states"))),
-            scores=(0, *(link["next"] for link in found["rescore"])),
-        )
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Every arm, in the order of the tables."""
-        return self.scored + self.controls + self.coresets
+# Of the segments that have them: a list of numbers per stored image, or one per tile of it.
+_SOFT_LABELS = "soft_labels"
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -82,13 +31,38 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if not path.is_file():
         raise ConfigError(f"{path}: must exist, got no such file (`dvc repro` makes it)")
     try:
-        frame = pd.read_parquet(path, engine="pyarrow")
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            missing = {*columns} - {*names}
+            require(not missing, f"{path}: must have the columns {', '.join(columns)}", sorted(names))
+            frame = file.read(list(columns)).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise ConfigError(f"{path}: must be readable Parquet, got: {str(error).splitlines()[0]}") from error
-    missing = sorted({*columns} - {*frame.columns})
-    require(not missing, f"{path}: must have the columns {', '.join(columns)}", sorted(map(str, frame.columns)))
     require(len(frame) > 0, f"{path}: must have rows", 0)
     return frame[list(columns)]
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """Return the files of a state's segments, in their order."""
+    files = sorted(folder.glob("s*.parquet"), key=lambda file: int(file.stem.removeprefix("s")))
+    require(bool(files), f"{folder}: must hold s0.parquet and its successors", "none")
+    return files
+
+
+def read_storage(folder: Path) -> tuple[int, int]:
+    """Return what a state keeps, in bytes: its images as encoded, and its soft labels as plain numbers (0 without)."""
+    images = labels = 0
+    for path in segment_files(folder):
+        with pq.ParquetFile(path) as file:
+            soft = _SOFT_LABELS in file.schema_arrow.names
+            table = file.read(["image", *([_SOFT_LABELS] if soft else [])]).combine_chunks()
+        images += pc.sum(pc.binary_length(pc.struct_field(table["image"], "bytes"))).as_py()
+        if soft:
+            values = table[_SOFT_LABELS].combine_chunks()
+            while pa.types.is_nested(values.type):
+                values = values.flatten()
+            labels += len(values) * values.type.bit_width // 8
+    return images, labels
 
 
 def read_results(root: Path, scope: Scope) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Rows of images for the report: what was distilled, beside the real images of the window it was distilled against."""
 
-import base64
 import io
 import json
 from collections.abc import Sequence
@@ -15,24 +14,19 @@ from PIL import Image
 
 from dasm.errors import ConfigError, require
 from pipeline import layout
-from pipeline.artefacts import read_parquet
+from pipeline.artefacts import read_parquet, segment_files
+from pipeline.strips import Pixels, Strip, evenly, strip
 
-_MOST_CLASSES = 10
-_MOST_IMAGES = 8
 _COLUMNS = ("image", "label", "segment", "factor", "window_lower", "window_upper")
-
-Pixels = NDArray[np.uint8]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Strip:
-    """Images of one class in a row, as the address of an inline PNG, with the number of images and of pixels."""
+class Most:
+    """How much of a set is shown: of the classes and of the images of each at most so many, evenly chosen."""
 
-    uri: str
-    count: int
-    width: int
-    height: int
+    classes: int = 10
+    images: int = 6
 
 
 @final
@@ -80,56 +74,38 @@ class Real:
             raise ConfigError(f"{folder}: must be a prepared data set, got {error!r}") from error
         return cls(images=images, labels=labels, class_names=tuple(names))
 
-    def across(self, label: int, difficulty: pd.DataFrame) -> Strip:
-        """Return images of one class, even over the ranks of the window."""
-        inside = difficulty[(difficulty["label"] == label) & (difficulty["weight"] > 0)]
-        ranked = inside.sort_values("rank", kind="stable")["index"].to_numpy()
-        chosen = ranked[_evenly(len(ranked), _MOST_IMAGES)]
+    def across(self, label: int, difficulty: pd.DataFrame, images: int) -> Strip:
+        """Return at most so many images of one class, even over the ranks of the window."""
+        labels, weights, ranks, indices = (difficulty[name].to_numpy() for name in ("label", "weight", "rank", "index"))
+        inside = np.flatnonzero((labels == label) & (weights > 0))
+        ranked = indices[inside[np.argsort(ranks[inside], kind="stable")]]
+        chosen = ranked[evenly(len(ranked), images)]
         return strip([self.images[i].transpose(1, 2, 0) for i in chosen])
 
 
-def segments(folder: Path, real: Real, windows: Sequence[pd.DataFrame]) -> tuple[Sheet, ...]:
+def segments(folder: Path, real: Real, windows: Sequence[pd.DataFrame], most: Most) -> tuple[Sheet, ...]:
     """Read the segments of a state, each with the window that it came from (the difficulty table before it)."""
-    files = _files(folder)
+    files = segment_files(folder)
     require(len(files) <= len(windows), f"{folder}: must hold a segment per window", len(files))
     return tuple(
-        _sheet(read_parquet(file, _COLUMNS), real, window) for file, window in zip(files, windows, strict=False)
+        _sheet(read_parquet(file, _COLUMNS), real, window, most) for file, window in zip(files, windows, strict=False)
     )
 
 
-def whole(folder: Path, real: Real) -> Sheet:
+def whole(folder: Path, real: Real, most: Most) -> Sheet:
     """Read the segments of a state as one set."""
-    parts = [read_parquet(file, _COLUMNS) for file in _files(folder)]
-    return _sheet(pd.concat(parts, ignore_index=True), real, None)
+    parts = [read_parquet(file, _COLUMNS) for file in segment_files(folder)]
+    return _sheet(pd.concat(parts, ignore_index=True), real, None, most)
 
 
-def strip(images: Sequence[Pixels]) -> Strip:
-    """Put images (h w c) side by side, a transparent pixel between them."""
-    if not images:
-        return Strip(uri="", count=0, width=0, height=0)
-    height, width = images[0].shape[:2]
-    canvas = Image.new("RGBA", (len(images) * (width + 1) - 1, height))
-    for i, image in enumerate(images):
-        canvas.paste(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image), (i * (width + 1), 0))
-    buffer = io.BytesIO()
-    canvas.save(buffer, format="PNG", optimize=True)
-    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Strip(uri=uri, count=len(images), width=canvas.width, height=height)
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("s*.parquet"), key=lambda file: int(file.stem.removeprefix("s")))
-    require(bool(files), f"{folder}: must hold s0.parquet and its successors", "none")
-    return files
-
-
-def _sheet(rows: pd.DataFrame, real: Real, window: pd.DataFrame | None) -> Sheet:
-    labels = np.arange(len(real.class_names))
+def _sheet(rows: pd.DataFrame, real: Real, window: pd.DataFrame | None, most: Most) -> Sheet:
+    labels, images = rows["label"].to_numpy(), rows["image"].to_numpy()
     shown = []
-    for label in labels[_evenly(len(labels), _MOST_CLASSES)]:
-        stored = rows[rows["label"] == label]["image"].tolist()
-        synthetic = strip([_decode(stored[i]["bytes"]) for i in _evenly(len(stored), _MOST_IMAGES)])
-        shown.append((real.class_names[label], synthetic, None if window is None else real.across(int(label), window)))
+    for label in evenly(len(real.class_names), most.classes):
+        stored = images[labels == label]
+        synthetic = strip([_decode(stored[i]["bytes"]) for i in evenly(len(stored), most.images)])
+        beside = None if window is None else real.across(int(label), window, most.images)
+        shown.append((real.class_names[label], synthetic, beside))
     first = rows.iloc[0]
     return Sheet(
         index=int(first["segment"]),
@@ -145,8 +121,3 @@ def _decode(data: bytes) -> Pixels:
     with Image.open(io.BytesIO(data)) as opened:
         pixels = np.array(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def _evenly(n: int, most: int) -> NDArray[np.int64]:
-    # The first and the last always among them.
-    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64) if n else np.zeros(0, np.int64)

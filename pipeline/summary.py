@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit
 
-from dasm.errors import require
-from pipeline.artefacts import FULL, Scope
-
-_RANDOM = "random"
+from pipeline.ranking import RANDOM, by_arm, difference
+from pipeline.scope import FULL, Scope
 
 
 def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
@@ -29,7 +26,7 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     rows = rows.round(9).reset_index().astype({"network": str, "arm": str})
     peers = rows[rows["arm"] != FULL]
     highest = peers.groupby(["network", "prefix_ipc"])["mean"].transform("max")
-    chance = peers[peers["arm"] == _RANDOM].set_index(["network", "prefix_ipc"])["mean"]
+    chance = peers[peers["arm"] == RANDOM].set_index(["network", "prefix_ipc"])["mean"]
     floor = rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
     return rows.assign(
         best=(peers["mean"] == highest).reindex(rows.index, fill_value=False),
@@ -38,22 +35,22 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
 
 
 def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    """Return first scored arm minus each other arm, paired over seeds: mean, 95 % t-interval and number of pairs."""
+    """Return paired differences at every network, size and split: mean, 95 % t-interval and number of pairs.
+
+    First the reference minus every other arm, then every other arm minus random images, where the study has them.
+    """
     first, *others = scope.arms
+    pairs = [(first, other) for other in others]
+    pairs += [(arm, RANDOM) for arm in others if RANDOM in scope.coresets and arm != RANDOM]
     rows = []
-    for network in scope.networks:
-        for prefix in sorted({*results["prefix_ipc"]} - {0}):
-            here = results[(results["network"] == network) & (results["prefix_ipc"] == prefix)]
-            wide = here.pivot(index="seed", columns="arm", values="test")
-            rule = f"data/results: {network} at IPC {prefix} must have the same seeds in every arm"
-            require(bool(wide.notna().all(axis=None)), rule, [*wide.index])
-            for other in others:
-                difference = wide[first] - wide[other]
-                n, mean = len(difference), float(difference.mean())
-                # Quantile of Student's t; scipy.stats gives the same and takes seconds to import.
-                half = float(stdtrit(n - 1, 0.975) * difference.std() / math.sqrt(n)) if n > 1 else math.nan
-                rows.append([network, prefix, first, other, mean, mean - half, mean + half, n])
-    return pd.DataFrame(rows, columns=["network", "prefix_ipc", "arm", "minus", "mean", "lower", "upper", "n"])
+    for network, prefix in product(scope.networks, sorted({*results["prefix_ipc"]} - {0})):
+        for split in ("test", "validation"):
+            arms = by_arm(results, network, prefix, split)
+            for arm, minus in pairs:
+                gap = difference(arms[arm], arms[minus])
+                rows.append([network, prefix, split, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
+    columns = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:

@@ -11,124 +11,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
-from dasm.tables import write_difficulty, write_segment
-from dasm.types import Segment
-from pipeline import artefacts, figures, gallery, report, summary
+from pipeline import artefacts, drawing, figures, gallery, report, summary
 from pipeline import params as parameters
-
-SEEDS, NETWORKS, IPC = 3, ("convnet", "mlp"), 2
-PARAMS = """\
-study: toy  # a comment <that> the page must show
-arms: [dasm]
-controls: [sequential, idc]
-method: {{idc: {{joint: true}}}}
-coresets: [random, mosaic]
-chain: [{chain}]
-rescore: [{chain}]
-benchmark:
-  states: {states}
-  networks: [{{name: convnet}}, {{name: mlp}}]
-"""
-BASE = {"dasm": 0.70, "sequential": 0.66, "idc": 0.68, "random": 0.50, "mosaic": 0.58, "full": 0.95}
-
-
-def make_study(root: Path, states: int = 3, classes: int = 3) -> None:
-    """Write every artefact of a study with made-up numbers and noise for images."""
-    rng = np.random.default_rng(0)
-    (root / "params.yaml").write_text(
-        PARAMS.format(
-            chain=", ".join(f"{{k: {k}, next: {k + 1}}}" for k in range(states)), states=[*range(1, states + 1)]
-        )
-    )
-    images = rng.integers(0, 256, (40 * classes, 1, 8, 8)).astype(np.uint8)
-    labels = rng.permutation(np.arange(40 * classes) % classes)
-    real = root / "data/real"
-    real.mkdir(parents=True)
-    np.save(real / "train.images.npy", images)
-    np.save(real / "train.labels.npy", labels)
-    names = [f"<{c}>" for c in range(classes)]
-    (real / "meta.json").write_text(json.dumps({"class_names": names, "mean": [0.5], "std": [0.5]}))
-    for n in range(states + 1):
-        _difficulty(root / f"data/difficulty/dasm/{n}.parquet", labels, n, states, rng)
-    for arm in ("dasm", "sequential", "idc", "random", "mosaic"):
-        segments = 1 if arm == "idc" else states
-        for k in range(segments):
-            _segment(
-                root / f"data/distilled/{arm}/{states}/s{k}.parquet", images, labels, names, k, IPC * states // segments
-            )
-        for n in range(1, states + 1):
-            write_results(root / f"data/results/{arm}/{n}.parquet", arm, IPC * n, rng)
-            kind = {"dasm": "distill", "random": "coreset", "mosaic": "coreset"}.get(arm, "control")
-            curve = [] if kind == "coreset" else [100 / (1 + i / 9) + n for i in range(40 * n)]
-            _ledger(root, kind, f"{kind}-{arm}-{n - 1}", arm, curve)
-            _ledger(root, "benchmark", f"benchmark-{arm}-{n}", arm, [])
-    write_results(root / "data/results/full.parquet", "full", 0, rng)
-    _ledger(root, "prepare", "prepare", None, [])
-
-
-def write_results(path: Path, arm: str, prefix_ipc: int, rng: np.random.Generator) -> None:
-    rows = []
-    for network in NETWORKS:
-        for seed in range(SEEDS):
-            test = BASE[arm] + 0.02 * prefix_ipc * (arm != "full") - 0.1 * (network == "mlp") + 0.01 * rng.normal()
-            rows.append([arm, prefix_ipc, network, seed, test - 0.01, test, "2.0", "cpu"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
-    pd.DataFrame(rows, columns=columns).to_parquet(path)
-
-
-def _difficulty(path: Path, labels: np.ndarray, n: int, states: int, rng: np.random.Generator) -> None:
-    score = torch.tensor(np.exp(rng.normal(-1 - n, 1.2, len(labels)))).float()
-    right = torch.tensor(rng.integers(0, 4, len(labels)) / 3).float()
-    made = Difficulty(score=score, spread=score / 9, right=right, labels=torch.tensor(labels))
-    lower = 0.5 * n / states
-    inside = (made.rank >= lower) & (made.rank < lower + 0.5)
-    write_difficulty(path, made, (inside if n else torch.ones(len(labels))).float(), {"arm": "dasm", "state": n})
-
-
-def _segment(path: Path, images: np.ndarray, labels: np.ndarray, names: list[str], k: int, ipc: int) -> None:
-    chosen = np.concatenate([np.flatnonzero(labels == c)[k * ipc : (k + 1) * ipc] for c in range(len(names))])
-    segment = Segment(
-        images=torch.tensor(255 - images[chosen]),
-        labels=torch.tensor(labels[chosen]),
-        index=k,
-        factor=2,
-        sources=torch.tensor(chosen)[:, None],
-        lower=0.125 * k,
-        upper=0.5 + 0.125 * k,
-        iterations=40,
-    )
-    write_segment(path, segment, names, {})
-
-
-def _ledger(root: Path, stage: str, name: str, arm: str | None, distances: list[float]) -> None:
-    entry = {"stage": stage, "name": name, "seconds": 2.5, "forward_images": 1000, "backward_images": 400}
-    entry |= {"peak_memory_mb": 300, "device": "cpu", "distances": distances} | ({"arm": arm} if arm else {})
-    path = root / f"data/ledger/{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(entry))
+from pipeline.strips import strip
+from tests.pipeline.made_up import NETWORKS, make_study, rewrite, scope, write_ledger
 
 
 def written(root: Path) -> Path:
     return report.write(root, parameters.read(root / "params.yaml"))
 
 
-def scope(root: Path) -> artefacts.Scope:
-    return artefacts.Scope.of(parameters.read(root / "params.yaml"))
-
-
 def accuracies(root: Path, arm: str, state: int, network: str) -> np.ndarray:
     rows = pd.read_parquet(root / f"data/results/{arm}/{state}.parquet")
     return 100 * rows[rows["network"] == network].sort_values("seed")["test"].to_numpy()
-
-
-def rewrite(path: Path, change) -> None:
-    change(rows := pd.read_parquet(path))
-    rows.to_parquet(path)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +47,8 @@ def copied(study, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Spare the second that the figures take where only words and numbers are looked at."""
-    monkeypatch.setattr(figures, "svg", lambda *_: "")
-    monkeypatch.setattr(figures, "png", lambda *_: b"")
+    monkeypatch.setattr(drawing, "svg", lambda *_: "")
+    monkeypatch.setattr(drawing, "png", lambda *_: b"")
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +109,10 @@ def test_worse_than_random_is_marked_and_nothing_else(study, page):
 
 
 def test_paired_difference_is_the_paired_t_test(study):
-    paired = pd.read_csv(study / "reports/toy/paired.csv").set_index(["network", "prefix_ipc", "minus"])
-    assert len(paired) == 2 * 3 * 4
+    paired = pd.read_csv(study / "reports/toy/paired.csv")
+    assert len(paired) == 2 * 3 * 2 * (4 + 3), "networks, sizes, splits; minus every other, and others minus random"
+    paired = paired[(paired["split"] == "test") & (paired["arm"] == "dasm")]
+    paired = paired.set_index(["network", "prefix_ipc", "minus"])
     for network in NETWORKS:
         for state in (1, 2, 3):
             ours, theirs = (accuracies(study, arm, state, network) for arm in ("dasm", "idc"))
@@ -295,7 +194,7 @@ def test_costs_are_summed_and_memory_is_not(study):
 
 def test_costs_of_another_study_are_passed_over(copied):
     before = artefacts.read_ledger(copied, scope(copied))
-    _ledger(copied, "distill", "distill-older-0", "older", [])
+    write_ledger(copied, "distill", "distill-older-0", "older", [])
     pd.testing.assert_frame_equal(artefacts.read_ledger(copied, scope(copied)), before)
     assert before["arm"].drop_duplicates().tolist() == ["", "dasm", "sequential", "idc", "random", "mosaic"]
 
@@ -312,20 +211,20 @@ def test_real_images_are_those_of_the_window_in_order_of_rank(study):
     real = gallery.Real.read(study)
     table = pd.read_parquet(study / "data/difficulty/dasm/2.parquet")
     inside = table[(table["label"] == 1) & (table["weight"] > 0)].sort_values("rank")["index"].tolist()
-    even = [inside[round(i * (len(inside) - 1) / 7)] for i in range(8)]
-    assert real.across(1, table) == gallery.strip([real.images[i].transpose(1, 2, 0) for i in even])
+    even = [inside[round(i * (len(inside) - 1) / 5)] for i in range(6)]
+    assert real.across(1, table, 6) == strip([real.images[i].transpose(1, 2, 0) for i in even])
 
 
 def test_synthetic_images_are_the_stored_ones(study):
     real = gallery.Real.read(study)
     windows = [pd.read_parquet(study / f"data/difficulty/dasm/{n}.parquet") for n in range(4)]
-    sheets = gallery.segments(study / "data/distilled/dasm/3", real, windows)
+    sheets = gallery.segments(study / "data/distilled/dasm/3", real, windows, gallery.Most())
     assert [(s.index, s.ipc, s.factor, s.lower, s.upper) for s in sheets] == [
         (k, 2, 2, 0.125 * k, 0.5 + 0.125 * k) for k in range(3)
     ]
     members = np.flatnonzero(np.array(real.labels) == 2)[2:4]
-    assert sheets[1].rows[2][1] == gallery.strip([255 - real.images[i].transpose(1, 2, 0) for i in members])
-    assert gallery.whole(study / "data/distilled/idc/3", real).ipc == 6
+    assert sheets[1].rows[2][1] == strip([255 - real.images[i].transpose(1, 2, 0) for i in members])
+    assert gallery.whole(study / "data/distilled/idc/3", real, gallery.Most()).ipc == 6
 
 
 def test_same_inputs_same_bytes(study, copied):
@@ -366,15 +265,15 @@ def test_every_arm_is_named_in_the_figure_even_where_lines_meet(copied):
     for path in (copied / "data/results").rglob("*.parquet"):
         rewrite(path, lambda rows: rows.__setitem__("test", 0.5))
     table = summary.table(artefacts.read_results(copied, scope(copied)), scope(copied))
-    drawing = figures.svg(figures.accuracy(table, scope(copied), ["convnet"]), "accuracy")
+    drawn = drawing.svg(figures.accuracy(table, scope(copied), ["convnet"]), "accuracy")
     names = [*scope(copied).arms, "all real data"]
-    places = [float(re.search(rf' y="([0-9.]+)"[^>]*>{name}<', drawing)[1]) for name in names]
+    places = [float(re.search(rf' y="([0-9.]+)"[^>]*>{name}<', drawn)[1]) for name in names]
     assert np.diff(sorted(places)).min() > 6
 
 
 def test_colours_of_the_page_are_those_of_the_figures():
     css = (Path(report.__file__).parent / "report.css").read_text()
-    for i, colour in enumerate(figures.SERIES):
+    for i, colour in enumerate(drawing.SERIES):
         assert f"--s{i}: {colour};" in css
 
 

@@ -1,0 +1,137 @@
+"""What the templates of the report are filled with, section by section."""
+
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import drawing, figures, gallery, layout, methods, sparks, summary
+from pipeline.artefacts import read_ledger, read_storage
+from pipeline.ranking import RANDOM, by_group, objectives, ranking
+from pipeline.roster import GROUPS, homes, roster
+from pipeline.scope import FULL, Scope
+
+# More arms than this are ranked; so many lines in one figure would not be told apart either.
+_MANY = 8
+# Of more scored arms than this, all but the reference are folded or drawn small.
+_MANY_SCORED = 6
+_FOLDED = gallery.Most(classes=5, images=4)
+
+States = Mapping[str, list[pd.DataFrame]]
+
+
+def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired: pd.DataFrame) -> dict[str, Any]:
+    """Return the finding, Table 1 and the paired differences."""
+    prefixes = sorted({*table["prefix_ipc"]} - {0})
+    at_largest = table[(table["network"] == scope.networks[0]) & (table["prefix_ipc"] == prefixes[-1])]
+    tested = paired[(paired["split"] == "test") & (paired["arm"] == scope.reference)]
+    headline = tested[(tested["network"] == scope.networks[0]) & (tested["prefix_ipc"] == prefixes[-1])]
+    reach = tested.set_index(["network", "minus"])[["lower", "mean", "upper"]].abs().max(axis=1)
+    many = len(scope.arms) > _MANY
+    return {
+        "scope": scope,
+        "full_arm": FULL,
+        "random_arm": RANDOM if RANDOM in scope.coresets else "",
+        "many": many,
+        "lines": len(prefixes) > 1 and not many,
+        "number": {kind: count(1).__next__ for kind in ("table", "figure")},
+        "prefixes": prefixes,
+        "seeds": int(table["n"].max()),
+        "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
+        "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
+        "headline": headline[headline["minus"] == _rival(params, scope)].to_dict("records"),
+        "paired": {(row.network, row.minus, row.prefix_ipc): row for row in tested.itertuples()},
+        "reach": reach.groupby(level=[0, 1]).max().to_dict(),
+    }
+
+
+def _rival(params: Mapping[str, Any], scope: Scope) -> str:
+    """Name the arm to beat: the same objective joint, else another joint one, else whoever comes next."""
+    ours = methods.block(params, scope.reference, "matching")
+    same = [arm for arm in scope.joint if methods.block(params, arm, "matching") == ours]
+    return next(iter((*same, *scope.joint, *scope.arms[1:])), "")
+
+
+def standings(params: Mapping[str, Any], scope: Scope, results: pd.DataFrame) -> dict[str, Any]:
+    """Return the ranking at the largest size."""
+    groups = roster(params, scope)
+    ranked = {network: ranking(results, scope, network) for network in scope.networks}
+    return {
+        "group_names": GROUPS,
+        "groups": groups,
+        "homes": homes(groups),
+        "ranked": ranked,
+        "members": {network: by_group(places, groups) for network, places in ranked.items()},
+        "objectives": {network: objectives(places, groups) for network, places in ranked.items()},
+    }
+
+
+def pictures(root: Path, scope: Scope, states: States) -> dict[str, Any]:
+    """Return the galleries."""
+    real, last = gallery.Real.read(root), scope.segments
+    fold = len(states) > _MANY_SCORED
+    usual = gallery.Most()
+    return {
+        "segments": {
+            arm: gallery.segments(
+                root / layout.distilled(arm, last), real, tables, _FOLDED if fold and arm != scope.reference else usual
+            )
+            for arm, tables in states.items()
+        },
+        "wholes": {
+            arm: gallery.whole(root / layout.distilled(arm, last), real, _FOLDED if fold else usual)
+            for arm in (*scope.controls, *scope.coresets)
+        },
+        "fold": fold,
+        "num_classes": len(real.class_names),
+        "class_width": max(map(len, real.class_names)),
+        "num_images": len(real.labels),
+        "side": real.images.shape[-1],
+    }
+
+
+def drawn(scope: Scope, states: States) -> States:
+    """Return the difficulty tables that are drawn large: all of a few arms, of many those of the reference."""
+    return states if len(states) <= _MANY_SCORED else {scope.reference: states[scope.reference]}
+
+
+def difficulty(scope: Scope, states: States) -> dict[str, Any]:
+    """Return how difficulty moves: a figure and a table of each arm drawn large, of all others a row."""
+    large, segments = drawn(scope, states), scope.segments
+    return {
+        "difficulty": {
+            arm: drawing.svg(figures.difficulty({arm: tables}, segments), f"difficulty {arm}")
+            for arm, tables in large.items()
+        },
+        "moves": {arm: summary.difficulty(tables, segments).to_dict("records") for arm, tables in large.items()},
+        "profiles": {
+            arm: [
+                (100 * float(table["right"].mean()), sparks.window(table) if n < segments else "")
+                for n, table in enumerate(tables)
+            ]
+            for arm, tables in states.items()
+            if len(large) < len(states)
+        },
+    }
+
+
+def costs(root: Path, scope: Scope) -> dict[str, Any]:
+    """Return what every arm and stage cost, the objective over the iterations, and what soft labels add."""
+    ledger = read_ledger(root, scope)
+    curves: dict[str, dict[str, list[float]]] = {}
+    for arm, k, values in zip(ledger["arm"], ledger["number"], ledger["distances"], strict=True):
+        if values:
+            curves.setdefault(arm, {})[f"prefix {k + 1}" if arm in scope.joint else f"segment {k}"] = values
+    ordered = {arm: curves[arm] for arm in scope.arms if arm in curves}
+    small = len(ordered) > _MANY
+    large = {} if small else {arm: figures.distances(arm, lines) for arm, lines in ordered.items()}
+    return {
+        "by_arm": summary.cost(ledger, ["arm"]).to_dict("records"),
+        "by_stage": summary.cost(ledger, ["arm", "stage"]).to_dict("records"),
+        "total": summary.cost(ledger.assign(all=""), ["all"]).iloc[0].to_dict(),
+        "distances": {arm: drawing.svg(figure, f"distances {arm}") for arm, figure in large.items()},
+        "curves": {arm: sparks.curves(lines) for arm, lines in ordered.items()} if small else {},
+        "storage": {arm: read_storage(root / layout.distilled(arm, scope.segments)) for arm in scope.arms},
+    }

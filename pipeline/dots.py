@@ -1,0 +1,100 @@
+"""The dot plot: every arm of a study in order of accuracy, at its largest size."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
+
+from pipeline.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
+from pipeline.ranking import RANDOM, Place
+from pipeline.roster import GROUPS, Entry, homes
+from pipeline.scope import Scope
+
+# The reference first, controls last; the groups between have the colours of the series.
+_LOOKS = dict(zip(GROUPS, [(INK, "o"), *zip(SERIES, MARKERS, strict=True), (MUTED, "X")], strict=True))
+_HEIGHT = 0.165  # inches of a row
+
+
+def dots(
+    ranked: Mapping[str, Sequence[Place]],
+    groups: Mapping[str, Sequence[Entry]],
+    scope: Scope,
+    full: Mapping[str, float],
+) -> Figure:
+    """Draw the test accuracy of every arm, mean and std over seeds, best on top, a panel per network.
+
+    Args:
+        ranked: of each network the places of all arms.
+        groups: which arm competes where; sets colour and marker.
+        scope: of the study.
+        full: of each network the accuracy of all real data.
+    """
+    group_of = {arm: group for arm, (group, _) in homes(groups).items()}
+    style = {"axes.grid": False, "axes.spines.left": False, "font.size": 8}
+    with mpl.rc_context(STYLE), mpl.rc_context(style):
+        used = [group for group in GROUPS if group in group_of.values()]
+        figure, axes = panels(len(ranked), 1.15 + _HEIGHT * (len(scope.arms) + len(used) // 2 + 1))
+        for ax, (network, places) in zip(axes, ranked.items(), strict=True):
+            _rows(ax, places, [group_of[place.arm] for place in places])
+            _lines(ax, places, scope, full[network])
+            title = network if network == scope.networks[0] else f"{network} (unseen)"
+            # Above the names of the lines.
+            ax.set_title(title, pad=40)
+            ax.set(xlabel="test accuracy, %", ylim=(0.7 - len(places), 0.7))
+            ax.set_yticks(-np.arange(len(places)), [place.arm for place in places])
+            for label, place in zip(ax.get_yticklabels(), places, strict=True):
+                label.set(color=INK if place.arm != RANDOM else MUTED)
+                label.set_fontweight("bold" if place.arm == scope.reference else "normal")
+            handles = [_handle(group) for group in used]
+            ax.legend(
+                handles=handles,
+                loc="upper center",
+                bbox_to_anchor=(0.4, -0.36 / (_HEIGHT * len(places))),
+                ncols=2,
+                frameon=False,
+                fontsize=7.5,
+                labelcolor=MUTED,
+                handletextpad=0.2,
+                columnspacing=1.2,
+            )
+        return figure
+
+
+def _rows(ax: Axes, places: Sequence[Place], groups: Sequence[str]) -> None:
+    y, mean, std = (
+        -np.arange(len(places)),
+        *(np.array([getattr(place, name) for place in places]) for name in ("mean", "std")),
+    )
+    ax.hlines(y, 0, 1, transform=ax.get_yaxis_transform(), color=RULE, linewidth=0.5, zorder=0)
+    for group in sorted({*groups}):
+        colour, marker = _LOOKS[group]
+        here = np.array([name == group for name in groups])
+        ax.hlines(y[here], (mean - std)[here], (mean + std)[here], color=colour, linewidth=1.6, alpha=0.45)
+        ax.plot(mean[here], y[here], marker, color=colour, markersize=5, clip_on=False)
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    for at, value in zip(y, mean, strict=True):
+        ax.annotate(f"{value:.1f}", (1, at), (4, 0), **place, fontsize=7, color=MUTED)
+
+
+def _lines(ax: Axes, places: Sequence[Place], scope: Scope, full: float) -> None:
+    means = {place.arm: place.mean for place in places}
+    marks = [("all real data", full, (0, (4, 3))), (scope.reference, means[scope.reference], (0, ()))]
+    if RANDOM in scope.coresets:
+        marks.append(("random images", means[RANDOM], (0, (1, 2))))
+    above = blended_transform_factory(ax.transData, ax.transAxes)
+    for i, (name, x, dashes) in enumerate(marks):
+        ax.axvline(x, color=MUTED, linewidth=1, linestyle=dashes, zorder=1)
+        # One above the other: the lines may be close to each other.
+        ax.annotate(
+            name, (x, 1), (0, 3 + 10 * i), xycoords=above, textcoords="offset points", ha="center", color=MUTED,
+            fontsize=7.5,
+        )  # fmt: skip
+
+
+def _handle(group: str) -> Line2D:
+    colour, marker = _LOOKS[group]
+    return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=GROUPS[group])

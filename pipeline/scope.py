@@ -1,0 +1,69 @@
+"""What a study compares, as far as its report must know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from dasm.errors import require
+from pipeline import methods, params
+
+FULL = "full"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a study compares.
+
+    Attributes:
+        name: of the study.
+        scored: arms with windows; every other arm is compared with the first of them.
+        controls: arms distilled without scores.
+        joint: those controls that distil every prefix anew.
+        coresets: arms of real images.
+        networks: the first one is distilled with, the others are unseen.
+        segments: number of segments of a whole set.
+        states: number of segments of every prefix that is benchmarked, ascending.
+        scores: number of segments at every state that is scored, 0 first.
+    """
+
+    name: str
+    scored: tuple[str, ...]
+    controls: tuple[str, ...]
+    joint: tuple[str, ...]
+    coresets: tuple[str, ...]
+    networks: tuple[str, ...]
+    segments: int
+    states: tuple[int, ...]
+    scores: tuple[int, ...]
+
+    @classmethod
+    def of(cls, study: Mapping[str, Any]) -> "Scope":
+        """Read the parameters of a study."""
+        known = dict(study)
+        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
+        for key in ("arms", "chain"):
+            require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
+        controls = tuple(found["controls"] or ())
+        networks = params.value(known, "benchmark.networks")
+        return cls(
+            name=str(found["study"]),
+            scored=tuple(found["arms"]),
+            controls=controls,
+            joint=tuple(arm for arm in controls if methods.is_joint(known, arm)),
+            coresets=tuple(found["coresets"] or ()),
+            networks=tuple(network if isinstance(network, str) else network["name"] for network in networks),
+            segments=len(found["chain"]),
+            states=tuple(sorted(params.value(known, "benchmark.states"))),
+            scores=(0, *(link["next"] for link in found["rescore"])),
+        )
+
+    @property
+    def reference(self) -> str:
+        """The arm that all others are compared with."""
+        return self.scored[0]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm, in the order of the tables."""
+        return self.scored + self.controls + self.coresets
