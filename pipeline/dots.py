@@ -53,7 +53,7 @@ def dots(
 
 
 def _rows(ax: Axes, places: Sequence[Place], groups: Sequence[str]) -> None:
-    y = -np.arange(len(places))
+    y = -np.arange(len(places), dtype=float)
     mean, std = (np.array([getattr(place, name) for place in places]) for name in ("mean", "std"))
     ax.hlines(y, 0, 1, transform=ax.get_yaxis_transform(), color=RULE, linewidth=0.5, zorder=0)
     for group in sorted({*groups}):
