@@ -44,12 +44,14 @@ def check(study: Mapping[str, Any]) -> None:
         require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
-        allowed = (*BLOCKS[groups[arm]], *(("joint",) if groups[arm] == "controls" else ()))
+        allowed = (*BLOCKS[groups[arm]], *(("joint",) if groups[arm] == "controls" else ()), "note")
         for key in change:
             if key not in allowed:
                 raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")
         if not isinstance(change.get("joint", False), bool):
             raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
+        if not isinstance(change.get("note", ""), str):
+            raise ConfigError(f"method.{arm}.note: must be text for the report, got {change['note']!r}")
 
 
 def merged(shared: Any, change: Any) -> Any:  # noqa: ANN401 - plain values

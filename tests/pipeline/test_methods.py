@@ -45,6 +45,13 @@ def test_a_coreset_is_the_plug_in_of_its_name_unless_it_says_another():
     assert methods.block(study, "random", "coreset") == {"name": "mosaic"}
 
 
+def test_a_note_for_the_report_changes_no_block():
+    noted = changed(dasm={"note": "why"}, idc={"joint": True, "note": "why"}, random={"note": "why"})
+    parse(noted)
+    for block in methods.BLOCKS["arms"]:
+        assert methods.block(noted, "dasm", block) == PARAMS[block]
+
+
 def test_joint_is_what_it_says():
     assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
 
@@ -57,9 +64,13 @@ def test_joint_is_what_it_says():
             "method must describe arms, controls or coresets (dasm, sequential, idc, random, mosaic), got 'dsam'",
         ),
         ({"dasm": 3}, "method.dasm: must be a mapping, got 3"),
-        ({"idc": {"selection": {}}}, "method.idc: no option called 'selection' (controls have matching, joint)"),
-        ({"dasm": {"joint": True}}, "method.dasm: no option called 'joint' (arms have matching, evaluator, selection)"),
+        ({"idc": {"selection": {}}}, "method.idc: no option called 'selection' (controls have matching, joint, note)"),
+        (
+            {"dasm": {"joint": True}},
+            "method.dasm: no option called 'joint' (arms have matching, evaluator, selection, note)",
+        ),
         ({"idc": {"joint": 1}}, "method.idc.joint: must be true or false, got 1"),
+        ({"dasm": {"note": ["why"]}}, "method.dasm.note: must be text for the report, got ['why']"),
         ({"dasm": {"selection": {"window": {"width": 2.0}}}}, "method.dasm.selection.window: width must be in (0, 1]"),
         (
             {"dasm": {"matching": {"objective": {"name": "dn"}}}},
