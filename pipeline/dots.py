@@ -34,9 +34,8 @@ def dots(
         full: of each network the accuracy of all real data.
     """
     group_of = {arm: group for arm, (group, _) in homes(groups).items()}
-    style = {"axes.grid": False, "axes.spines.left": False, "font.size": 8}
-    with mpl.rc_context(STYLE), mpl.rc_context(style):
-        used = [group for group in GROUPS if group in group_of.values()]
+    used = [group for group in GROUPS if group in group_of.values()]
+    with mpl.rc_context(STYLE), mpl.rc_context({"axes.grid": False, "axes.spines.left": False, "font.size": 8}):
         figure, axes = panels(len(ranked), 1.15 + _HEIGHT * (len(scope.arms) + len(used) // 2 + 1))
         for ax, (network, places) in zip(axes, ranked.items(), strict=True):
             _rows(ax, places, [group_of[place.arm] for place in places])
@@ -47,37 +46,23 @@ def dots(
             ax.set(xlabel="test accuracy, %", ylim=(0.7 - len(places), 0.7))
             ax.set_yticks(-np.arange(len(places)), [place.arm for place in places])
             for label, place in zip(ax.get_yticklabels(), places, strict=True):
-                label.set(color=INK if place.arm != RANDOM else MUTED)
+                label.set(color=MUTED if place.arm == RANDOM else INK)
                 label.set_fontweight("bold" if place.arm == scope.reference else "normal")
-            handles = [_handle(group) for group in used]
-            ax.legend(
-                handles=handles,
-                loc="upper center",
-                bbox_to_anchor=(0.4, -0.36 / (_HEIGHT * len(places))),
-                ncols=2,
-                frameon=False,
-                fontsize=7.5,
-                labelcolor=MUTED,
-                handletextpad=0.2,
-                columnspacing=1.2,
-            )
+            _legend(ax, used, -0.36 / (_HEIGHT * len(places)))
         return figure
 
 
 def _rows(ax: Axes, places: Sequence[Place], groups: Sequence[str]) -> None:
-    y, mean, std = (
-        -np.arange(len(places)),
-        *(np.array([getattr(place, name) for place in places]) for name in ("mean", "std")),
-    )
+    y = -np.arange(len(places), dtype=float)
+    mean, std = (np.array([getattr(place, name) for place in places]) for name in ("mean", "std"))
     ax.hlines(y, 0, 1, transform=ax.get_yaxis_transform(), color=RULE, linewidth=0.5, zorder=0)
     for group in sorted({*groups}):
         colour, marker = _LOOKS[group]
         here = np.array([name == group for name in groups])
         ax.hlines(y[here], (mean - std)[here], (mean + std)[here], color=colour, linewidth=1.6, alpha=0.45)
         ax.plot(mean[here], y[here], marker, color=colour, markersize=5, clip_on=False)
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
     for at, value in zip(y, mean, strict=True):
-        ax.annotate(f"{value:.1f}", (1, at), (4, 0), **place, fontsize=7, color=MUTED)
+        ax.text(1.015, at, f"{value:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize=7, color=MUTED)
 
 
 def _lines(ax: Axes, places: Sequence[Place], scope: Scope, full: float) -> None:
@@ -95,6 +80,19 @@ def _lines(ax: Axes, places: Sequence[Place], scope: Scope, full: float) -> None
         )  # fmt: skip
 
 
-def _handle(group: str) -> Line2D:
-    colour, marker = _LOOKS[group]
-    return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=GROUPS[group])
+def _legend(ax: Axes, groups: Sequence[str], below: float) -> None:
+    looks = {GROUPS[group]: _LOOKS[group] for group in groups}
+    ax.legend(
+        handles=[
+            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=name)
+            for name, (colour, marker) in looks.items()
+        ],
+        loc="upper center",
+        bbox_to_anchor=(0.4, below),
+        ncols=2,
+        frameon=False,
+        fontsize=7.5,
+        labelcolor=MUTED,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )

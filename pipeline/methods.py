@@ -63,7 +63,7 @@ def check(study: Mapping[str, Any]) -> None:
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
         distilled = ("effort",) if groups[arm] != "coresets" else ()
-        allowed = (*BLOCKS[groups[arm]], *distilled, *(("joint",) if groups[arm] == "controls" else ()))
+        allowed = (*BLOCKS[groups[arm]], *distilled, *(("joint",) if groups[arm] == "controls" else ()), "note")
         for key in change:
             if key not in allowed:
                 raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")
@@ -72,6 +72,8 @@ def check(study: Mapping[str, Any]) -> None:
         share = change.get("effort", 1.0)
         number = isinstance(share, int | float) and not isinstance(share, bool)
         require(number and share > 0, f"method.{arm}.effort: must be a number > 0", share)
+        if not isinstance(change.get("note", ""), str):
+            raise ConfigError(f"method.{arm}.note: must be text for the report, got {change['note']!r}")
 
 
 def merged(shared: Any, change: Any) -> Any:  # noqa: ANN401 - plain values

@@ -134,10 +134,10 @@ def _words(options: Options, place: str) -> str:
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - plain values
-    if value is None or value in ([], ()):
-        return "none"
+    if value is None:
+        return "default"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return "+".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+    return "+".join(map(_plain, value)) or "none" if isinstance(value, list | tuple) else str(value)

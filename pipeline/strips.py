@@ -17,9 +17,6 @@ Pixels = NDArray[np.uint8]
 _EXACT = 1024
 # Shown in at most half as many CSS pixels.
 _LARGEST = 96
-# Colour at full resolution, because what tells a distilled image from a photograph is the colour of its noise: WebP
-# has none such, and greys it visibly at the same size.
-_JPEG = {"format": "JPEG", "quality": 90, "subsampling": 0, "optimize": True}
 
 
 @final
@@ -60,8 +57,10 @@ def strip(images: Sequence[Pixels]) -> Strip:
             canvas.paste(before.crop((width - 1, 0, width, height)), (i * (width + 1) - 1, 0))
         canvas.paste(picture, (i * (width + 1), 0))
     buffer = io.BytesIO()
-    canvas.save(buffer, **(_JPEG if opaque else {"format": "PNG", "optimize": True}))
     kind = "jpeg" if opaque else "png"
+    # Colour at full resolution, because what tells a distilled image from a photograph is the colour of its noise: WebP
+    # halves it, and greys the noise visibly at the same number of bytes. PNG knows neither option.
+    canvas.save(buffer, format=kind, optimize=True, quality=90, subsampling=0)
     uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return Strip(uri=uri, count=len(images), side=width, width=canvas.width, height=height, opaque=opaque)
 

@@ -115,7 +115,8 @@ def write_results(path: Path, arm: str, prefix_ipc: int, rng: np.random.Generato
     for network in NETWORKS:
         for seed in range(SEEDS):
             test = base + 0.02 * prefix_ipc * (arm != "full") - 0.1 * (network == "mlp") + 0.01 * rng.normal()
-            rows.append([arm, prefix_ipc, network, seed, test - 0.01, test, "2.0", "cpu"])
+            validation = test - 0.01 + 0.004 * rng.normal()
+            rows.append([arm, prefix_ipc, network, seed, validation, test, "2.0", "cpu"])
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
     pd.DataFrame(rows, columns=columns).to_parquet(path)

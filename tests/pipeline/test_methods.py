@@ -53,6 +53,13 @@ def test_effort_multiplies_the_iterations_and_nothing_else():
         assert methods.plan(study, "idc", k) == shared
 
 
+def test_a_note_for_the_report_changes_no_block():
+    noted = changed(dasm={"note": "why"}, idc={"joint": True, "note": "why"}, random={"note": "why"})
+    parse(noted)
+    for block in methods.BLOCKS["arms"]:
+        assert methods.block(noted, "dasm", block) == PARAMS[block]
+
+
 def test_joint_is_what_it_says():
     assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
 
@@ -67,16 +74,17 @@ def test_joint_is_what_it_says():
         ({"dasm": 3}, "method.dasm: must be a mapping, got 3"),
         (
             {"idc": {"selection": {}}},
-            "method.idc: no option called 'selection' (controls have matching, effort, joint)",
+            "method.idc: no option called 'selection' (controls have matching, effort, joint, note)",
         ),
         (
             {"dasm": {"joint": True}},
-            "method.dasm: no option called 'joint' (arms have matching, evaluator, selection, effort)",
+            "method.dasm: no option called 'joint' (arms have matching, evaluator, selection, effort, note)",
         ),
         ({"dasm": {"effort": 0}}, "method.dasm.effort: must be a number > 0, got 0"),
         ({"idc": {"effort": "much"}}, "method.idc.effort: must be a number > 0, got 'much'"),
-        ({"random": {"effort": 2}}, "method.random: no option called 'effort' (coresets have coreset)"),
+        ({"random": {"effort": 2}}, "method.random: no option called 'effort' (coresets have coreset, note)"),
         ({"idc": {"joint": 1}}, "method.idc.joint: must be true or false, got 1"),
+        ({"dasm": {"note": ["why"]}}, "method.dasm.note: must be text for the report, got ['why']"),
         ({"dasm": {"selection": {"window": {"width": 2.0}}}}, "method.dasm.selection.window: width must be in (0, 1]"),
         (
             {"dasm": {"matching": {"objective": {"name": "dn"}}}},

@@ -1,0 +1,243 @@
+"""The page of a study of many arms: ranked, folded, light; and studies of other shapes."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import artefacts, drawing, report
+from pipeline import params as parameters
+from tests.pipeline.made_up import make_study, rewrite, scope, write_soft_labels, zoo
+
+WIDE = """\
+study: wide
+arms: [dasm, w1, w2, w3, w4, w5, w6]
+controls: [idc]
+coresets: [random, mosaic]
+method: {idc: {joint: true}, w1: {selection: {window: {width: 0.1}}}}
+"""
+
+
+def written(root):
+    folder = report.write(root, parameters.read(root / "params.yaml"))
+    return (folder / "index.html").read_text(), folder
+
+
+def set_accuracies(root, arm, validation=None, test=None, state=2):
+    """Give an arm accuracies by seed, the same for both networks."""
+
+    def change(rows):
+        for split, values in (("validation", validation), ("test", test)):
+            if values is not None:
+                rows[split] = [values[seed] for seed in rows["seed"]]
+
+    rewrite(root / f"data/results/{arm}/{state}.parquet", change)
+
+
+def words(html):
+    """Return the words of a page, with a plain minus and dash."""
+    plain = re.sub("<[^>]+>", " ", html).replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "none")
+    return re.sub(r"\s+", " ", plain).strip()
+
+
+def cells(page, network, arm):
+    """Return what each ranking table of a network says of an arm: a row per group."""
+    tables = re.findall(r'<table class="ranking">(.*?)</table>', page, re.DOTALL)
+    (table,) = [table for table in tables if f"<thead><tr><th>{network}" in table]
+    rows = re.findall(rf'<tr[^>]*><th scope="row">{arm}</th>(.*?)</tr>', table)
+    return [[words(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("zoo")
+    make_study(root, zoo(), states=2, benchmarked=(2,), classes=6)
+    set_accuracies(root, "random", [0.50, 0.52, 0.54], [0.50, 0.50, 0.50])
+    set_accuracies(root, "dasm", [0.60, 0.62, 0.65], [0.90, 0.90, 0.93])
+    set_accuracies(root, "dm", [0.51, 0.50, 0.56], [0.70, 0.71, 0.72])
+    set_accuracies(root, "sre2l-joint", [0.40, 0.42, 0.44], [0.60, 0.61, 0.62])
+    set_accuracies(root, "sre2l", [0.44, 0.44, 0.46], [0.95, 0.95, 0.95])
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return written(study)[0]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(drawing, "svg", lambda *_: "")
+    monkeypatch.setattr(drawing, "png", lambda *_: b"")
+
+
+def test_a_row_of_the_ranking_by_hand(page):
+    # dasm minus random: 10, 10, 11 on validation and 40, 40, 43 on test; the interval is 4.302653 / sqrt(3) standard
+    # deviations to either side.
+    rows = cells(page, "convnet", "dasm")
+    assert len(rows) == 1 + 5, "its own group and the five that it is compared in"
+    for rank, accuracy, what, *differences in rows:
+        assert (rank, accuracy) == ("2", "91.0 ± 1.7")
+        assert what
+        assert differences == ["+10.33 +8.90 to +11.77", "+41.00 +36.70 to +45.30", "none"]
+    ((rank, accuracy, what, *differences),) = cells(page, "convnet", "sre2l")
+    assert (rank, accuracy) == ("1", "95.0 ± 0.0")
+    assert what == "sre2l, real_batch 32, learning_rate 10 Ten steps recover &lt;nothing&gt;."
+    assert differences == ["-7.33 -10.20 to -4.46", "+45.00 +45.00 to +45.00", "+4.00 -0.30 to +8.30"]
+    ((_, _, _, *differences),) = cells(page, "convnet", "random")
+    assert differences == ["none", "none", "-41.00 -45.30 to -36.70"]
+
+
+def test_bold_is_what_excludes_zero(page):
+    (row,) = re.findall(r'<tr[^>]*><th scope="row">sre2l</th>(.*?)</tr>', page.split("<details>")[0])
+    bold = [words(cell)[:5] for cell in re.findall(r'<td class="best">(.*?)</td>', row)]
+    assert bold == ["95.0 ", "-7.33", "+45.0"]
+
+
+def test_every_arm_is_ranked_once_or_with_its_group(study, page):
+    for network in ("convnet", "mlp"):
+        ranks = {arm: {row[0] for row in cells(page, network, arm)} for arm in scope(study).arms}
+        assert sorted(int(rank) for (rank,) in ranks.values()) == [*range(1, len(ranks) + 1)]
+
+
+def test_the_page_says_which_objectives_beat_random_and_which_do_not(page):
+    finding, unseen = (words(text) for text in re.findall(r'<p class="finding">(.*?)</p>', page, re.DOTALL))
+    assert finding.startswith("convnet. 17 of 20 objectives beat random images on validation")
+    assert re.match(r"mlp \(unseen\)\. \d+ of 20 objectives beat", unseen)
+    beaten, *failed = finding.split("Does not beat random: ")
+    names = set(beaten.rstrip(". ").split(": ")[1].split(", "))
+    assert {"dasm", "idc", "dc-joint", "ncfm"} <= names
+    assert not {"dm", "sre2l", "sre2l-joint", "sequential", "herding", "window-soft"} & names
+    assert [text.strip() for text in failed] == [
+        "sre2l, -7.33 points (-10.20 to -4.46); it is worse. Ten steps recover &lt;nothing&gt;.",
+        "dm, +0.33 points (-4.84 to +5.50); the interval includes zero.",
+        "sre2l-joint, -10.00 points (-10.00 to -10.00); it is worse.",
+    ]
+
+
+def test_the_finding_is_against_the_same_objective_joint(page):
+    lede = re.search(r'<p class="lede">(.*?)</p>', page, re.DOTALL)
+    assert lede and "dasm minus idc" in lede[1]
+
+
+def test_markdown_ranks_every_arm_once_best_first(study):
+    lines = words((study / "reports/zoo/table.md").read_text().replace("\n", "@")).split("@")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d", line)]
+    arms = len(scope(study).arms)
+    assert len(rows) == 2 * arms
+    assert [int(row[0]) for row in rows[:arms]] == [*range(1, arms + 1)]
+    assert rows[0][1:4] == ["sre2l", "Objectives inside DASM", "sre2l, real_batch 32, learning_rate 10"]
+    assert rows[0][4:] == [
+        "95.0 ± 0.0", "**-7.33** (-10.20 to -4.46)", "**+45.00** (+45.00 to +45.00)", "+4.00 (-0.30 to +8.30)"
+    ]  # fmt: skip
+    assert rows[1][1:4] == ["dasm", "Reference", "objective gradient, score loss, window budget"]
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_many_arms_make_no_heavy_page(study, page):
+    assert len(page) < 1_200_000
+    drawings = re.findall(r"<svg viewBox[^>]*role.*?</svg>", page, re.DOTALL)
+    large = [text for text in drawings if "<text" in text]
+    assert len(large) == 2 + 1, "dots for two networks, difficulty of the reference"
+    small = [re.search('aria-label="([^"]+)"', text)[1] for text in drawings if "<text" not in text]
+    curved = [arm for arm in scope(study).arms if arm not in scope(study).coresets]
+    assert small == [f"distances {arm}" for arm in curved]
+    shown = page.split('<section id="segments"')[1].split('<section id="difficulty"')[0].split("<details>")
+    assert shown[0].count("<article>") == 2, "the reference is open"
+    assert len(shown) - 1 == 9, "all groups but its own are folded"
+    rows = [part.count('<div class="row">') for part in shown[:2]]
+    assert rows == [2 * 6, 9 * 2 * 5], "all classes of the reference, five of nine other objectives"
+    assert (study / "reports/zoo/difficulty.png").stat().st_size < 200_000
+    assert (study / "reports/zoo/accuracy.png").stat().st_size < 1_000_000
+
+
+def test_the_dot_plot_has_every_arm_in_order_and_three_lines(study, page):
+    ranked = [row for row in pd.read_csv(study / "reports/zoo/table.csv").itertuples() if row.network == "convnet"]
+    expected = [row.arm for row in sorted(ranked, key=lambda row: -row.mean) if row.arm != "full"]
+    drawing = page.split('aria-label="accuracy convnet"')[1].split("</svg>")[0]
+    texts = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]+)</text>', drawing)
+    # The line of the reference has a name too, after those of the rows.
+    at = {name: float(y) for y, name in reversed(texts)}
+    assert sorted(expected, key=lambda arm: at[arm]) == expected
+    for line in ("all real data", "random images"):
+        assert line in drawing
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_many_arms_at_several_sizes_keep_their_tables_folded(tmp_path):
+    make_study(tmp_path, WIDE, states=2)
+    page, folder = written(tmp_path)
+    sizes = page.split('<section id="accuracy">')[1].split("</section>")[0]
+    assert sizes.count("<details>") == 2
+    assert '<table class="main">' in sizes.split("<details>")[1]
+    assert '<table class="paired">' in sizes.split("<details>")[2]
+    markdown = (folder / "table.md").read_text()
+    assert "| rank | convnet |" in markdown
+    assert "| convnet | 2 | 4 |" in markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_seed_says_that_it_cannot_tell(tmp_path):
+    make_study(tmp_path, WIDE, states=1)
+    for path in (tmp_path / "data/results").rglob("*.parquet"):
+        rows = pd.read_parquet(path)
+        rows[rows["seed"] == 0].to_parquet(path)
+    page, folder = written(tmp_path)
+    assert "One seed gives no interval, so that no objective can be told from random images." in words(page)
+    assert "Does not beat random" not in page
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
+    assert "nan" not in (folder / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_random_images_nothing_is_said_of_them(tmp_path):
+    make_study(tmp_path, WIDE.replace("[random, mosaic]", "[mosaic]"), states=1)
+    page, folder = written(tmp_path)
+    assert 'id="ranking"' in page
+    assert 'class="finding"' not in page
+    assert "- random" not in words(page + (folder / "table.md").read_text())
+    assert set(pd.read_csv(folder / "paired.csv")["arm"]) == {"dasm"}
+
+
+def test_states_may_skip_numbers(tmp_path):
+    make_study(tmp_path, states=4, benchmarked=(2, 4))
+    page, folder = written(tmp_path)
+    table = pd.read_csv(folder / "table.csv")
+    assert sorted(set(table["prefix_ipc"])) == [0, 4, 8]
+    assert '<th class="n">4</th><th class="n">8</th></tr>' in page
+    assert "Segment 3" in page
+    assert json.loads((folder / "metrics.json").read_text())["mlp"]["idc"].keys() == {"ipc4", "ipc8"}
+
+
+def test_a_single_size_is_dots_of_few_arms_too(tmp_path):
+    make_study(tmp_path, states=2, benchmarked=(2,))
+    page, folder = written(tmp_path)
+    assert "best on top" in page
+    assert 'id="ranking"' not in page
+    assert "<b>Table 2.</b>" in page
+    assert (folder / "accuracy.png").stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_soft_labels_are_weighed_against_the_images(tmp_path):
+    make_study(tmp_path, states=2)
+    folder = tmp_path / "data/distilled/sequential/2"
+    rows = pq.read_table(folder / "s0.parquet").num_rows
+    # Of the first segment a list per tile, four tiles of three classes; of the second one flat list of half numbers.
+    write_soft_labels(
+        folder / "s0.parquet", pa.array(np.zeros((rows, 4, 3)).tolist(), pa.list_(pa.list_(pa.float32())))
+    )
+    write_soft_labels(folder / "s1.parquet", pa.array([np.zeros(3, np.float16)] * rows, pa.list_(pa.float16())))
+    images = sum(len(i["bytes"]) for s in "01" for i in pq.read_table(folder / f"s{s}.parquet")["image"].to_pylist())
+    labels = rows * 4 * 3 * 4 + rows * 3 * 2
+    assert artefacts.read_storage(folder) == (images, labels)
+    page, _ = written(tmp_path)
+    said = [words(text) for text in re.findall(r'<p class="storage">(.*?)</p>', page)]
+    size = f"{images:,}".replace(",", " ")
+    assert [text.replace("\N{MULTIPLICATION SIGN}", "x") for text in said] == [
+        f"sequential , soft labels: {labels} bytes beside images: {size} bytes (x{labels / images:.2f})."
+    ]
