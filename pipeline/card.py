@@ -124,7 +124,7 @@ def _accuracy(study: Mapping[str, Any], arm: str, state: int, distilled: Distill
 def _yaml(values: Mapping[str, Any]) -> str:
     writer, text = YAML(typ="safe", pure=True), io.StringIO()
     writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     writer.allow_unicode = True
     # Copied, because what occurs twice would be written as a reference.
     writer.dump(json.loads(json.dumps(values)), text)
