@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import blueprint, layout, params
+from pipeline import blueprint, layout, params, plan
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -127,6 +127,17 @@ def test_code_concerns_the_stages_that_import_it(project):
 def test_an_option_of_one_arm_concerns_that_arm(project):
     study = {**PARAMS, "method": {**PARAMS["method"], "sequential": {"matching": {"factor": 2}}}}
     assert concerned(project, study) == {"arms/sequential/matching.json"}
+
+
+def test_whether_an_arm_is_joint_concerns_that_arm(project):
+    assert concerned(project, {**PARAMS, "method": {}}) == {"arms/idc/matching.json"}
+
+
+def test_a_study_that_grows_concerns_nobody(project):
+    """Not even the benchmark: how the earlier prefixes are judged is as before."""
+    shutil.copy(ROOT / "params.yaml", project / "params.yaml")
+    plan.main(str(len(PARAMS["chain"]) + 2))
+    assert concerned(project, params.read()) == set()
 
 
 @pytest.mark.parametrize("name", DVC_YAML)

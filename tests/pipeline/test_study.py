@@ -16,15 +16,19 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+import dasm
 from dasm.data import Dataset
+from dasm.evaluate import Protocol, evaluate
 from dasm.evaluators import Evaluators
 from dasm.matching import Matching
+from dasm.networks import Network
 from dasm.plugins import build
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from dasm.sequential import Sequential
+from dasm.store import read_task
 from dasm.tables import read_segments
-from pipeline import params
+from pipeline import export, params
 from tests.graph import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -121,6 +125,44 @@ def test_results_have_a_row_for_every_network_and_seed(root):
     assert [(row["network"], row["seed"]) for row in table] == [("convnet", 0), ("convnet", 1), ("mlp", 0), ("mlp", 1)]
     assert all(row["prefix_ipc"] == 2 and row["stored_images"] == 20 for row in table)
     assert all(0 <= row["test"] <= 1 for row in table)
+
+
+def test_a_set_handed_on_gives_the_accuracies_of_the_benchmark(root, tmp_path, monkeypatch):
+    """Through files alone: no segment, class name or statistic comes from anywhere else."""
+    monkeypatch.chdir(root)
+    export.main("dasm", str(tmp_path / "out"), "2")
+    study, task = params.read(root / "params.yaml"), read_task(root / "data/real")
+    protocol = build(Protocol, study["benchmark"]["protocol"], "protocol")
+    training = dasm.load(tmp_path / "out/images").labelled()
+    found = [
+        (options["name"], result.seed, result.validation, result.test)
+        for options in study["benchmark"]["networks"]
+        for result in evaluate(protocol, build(Network, options, "network"), training, task, study["seed"])
+    ]
+    table = pq.read_table(root / "data/results/dasm/2.parquet").to_pylist()
+    assert found == [(row["network"], row["seed"], row["validation"], row["test"]) for row in table]
+
+
+def test_a_finished_study_grows_by_a_segment_and_redoes_nothing(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    before = digests(copy / "data")
+    call(copy, sys.executable, "-m", "pipeline", "plan", "3")
+    news = {"distill@dasm-s2", "train@dasm-s2", "score@dasm-s2", "control@idc-s2"}
+    news |= {f"benchmark@{arm}-3" for arm in ("dasm", "idc", "random")}
+    # The coreset is picked anew, in seconds, and its first segments come out as they were.
+    ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro", "benchmark@dasm-3", "coreset@random"))
+    assert set(ran) == {"check", "distill@dasm-s2", "benchmark@dasm-3", "coreset@random"}
+    assert stale(copy) == news - set(ran) | {"report"}, "nothing else is left to do"
+    after = digests(copy / "data")
+    assert {name for name in before if after[name] != before[name]} <= {"ledger/coreset-random.json"}
+    for arm in ("dasm", "random"):
+        for file in ("s0.parquet", "s1.parquet"):
+            assert after[f"distilled/{arm}/3/{file}"] == before[f"distilled/{arm}/2/{file}"]
+    assert (
+        dasm.load(copy / "data/distilled/dasm/3", prefix_ipc=2).content
+        == dasm.load(root / "data/distilled/dasm/2").content
+    )
 
 
 def test_the_report_and_metrics_are_there(root):

@@ -1,0 +1,93 @@
+"""The guide names commands, files and parameters that there are, and its code runs."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dasm
+from dasm.errors import ConfigError
+from dasm.export import export
+from dasm.segments import stored_segment
+from pipeline import params
+from pipeline.__main__ import _OTHERS
+from pipeline.states import write_state
+from tests.graph import ROOT
+
+GUIDE = (ROOT / "docs/your-own-data.md").read_text()
+STUDY = params.read(ROOT / "studies/pictures/params.yaml")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, task):
+    """A project with real images, and an exported set of some of them in two segments."""
+    monkeypatch.chdir(tmp_path)
+    real, folder = task.train, Path("data/real")
+    folder.mkdir(parents=True)
+    for kind in ("images", "labels"):
+        np.save(folder / f"test.{kind}.npy", getattr(task.test, kind).numpy())
+    meta = {"class_names": real.class_names, "mean": real.mean.tolist(), "std": real.std.tolist()}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    for k in range(2):
+        rows = [real.members(label)[2 * k : 2 * k + 2] for label in range(real.num_classes)]
+        images = [real.images[row] for row in rows]
+        sources = torch.stack(rows)
+        segment = stored_segment(torch.cat(images), sources, index=k, factor=1, lower=0.0, upper=1.0, iterations=0)
+        write_state(Path(f"state/{k + 1}"), Path(f"state/{k}") if k else None, segment, real, arm="x", recipe={})
+    Path("my-set").mkdir()
+    export(Path("my-set"), dasm.load("state/2"))
+    return tmp_path
+
+
+def test_every_command_exists():
+    commands = re.findall(r"python -m pipeline (\w+)", GUIDE)
+    assert {"study", "export", "plan", "check"} <= set(commands)
+    for command in commands:
+        assert command in _OTHERS or (ROOT / f"pipeline/stages/{command}.py").exists(), command
+    five = GUIDE.split("## Five commands")[1].split("```sh\n")[1].split("```")[0]
+    assert len(five.splitlines()) == 5
+    for script in re.findall(r"python (\S+\.py)", five):
+        assert (ROOT / script).is_file()
+    assert re.search(r"^install:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_the_study_is_what_the_guide_says():
+    assert STUDY["study"] == "pictures" and STUDY["data"]["root"] == "data/pictures"
+    sizes = [segment["ipc"] for segment in STUDY["segment"].values()]
+    assert f"distils {sum(sizes)} images per class in three segments" in re.sub(r"\s+", " ", GUIDE)
+    assert len(sizes) == 3 and f"prefix_ipc={sizes[0]}" in GUIDE and STUDY["planned_ipc"] == sum(sizes)
+    # What an unwindowed segment starts from, of the 70 % of 40 pictures that are left for training.
+    assert sum(sizes) * STUDY["matching"]["factor"] ** 2 <= 0.7 * 40
+    change = GUIDE.split("## What to change")[1].split("**More images")[0]
+    for dotted in re.findall(r"`([a-z]+\.[a-z_]+)(?::[^`]*)?`", change):
+        if dotted != "params.yaml":
+            assert params.value(STUDY, dotted) is not None
+
+
+def test_its_lines_of_python_run(project, capsys):  # noqa: ARG001
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    exec(compile(code, "your-own-data.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("12 6 ('class 0', 'class 1', 'class 2')")
+
+
+def test_its_files_are_those_of_an_export(project):
+    for name in re.findall(r"^\| `([^`]+)` \|", GUIDE.split("## What is in")[1].split("```")[0], flags=re.MULTILINE):
+        assert name in ("README.md", "SHA256SUMS") or list((project / "my-set").glob(re.sub("<.*?>", "*", name))), name
+
+
+@pytest.mark.slow
+def test_its_training_script_trains(project, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "my-set", "2"])
+    runpy.run_path(str(ROOT / "docs/train.py"))
+    share, rest = capsys.readouterr().out.split("%", 1)
+    assert float(share) > 90, "the blobs are easy"
+    assert rest == " of 24 test images right; the network is in model.safetensors\n"
+    assert (project / "model.safetensors").exists()
+    monkeypatch.setattr(sys, "argv", ["train.py", "my-set", "3"])
+    with pytest.raises(ConfigError, match="prefix_ipc must be one of 2, 4"):
+        runpy.run_path(str(ROOT / "docs/train.py"))
