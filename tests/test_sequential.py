@@ -135,18 +135,26 @@ def test_a_run_goes_on_though_its_evaluators_do_not_start_afresh(method, blobs):
 
 
 def test_every_state_goes_on_from_the_networks_of_the_one_before(method, blobs, monkeypatch):
-    seen, train = [], Evaluators.train
+    seen, asked, train, choose = [], [], Evaluators.train, Selection.choose
 
     def spy(self, parts, state, seed, previous=()):
         found = train(self, parts, state, seed, previous)
         seen.append((state, len(parts), previous, found))
         return found
 
+    def ask(self, real, evaluators, *, reference, **options):
+        asked.append((evaluators, [id(network) for network in reference]))
+        return choose(self, real, evaluators, reference=reference, **options)
+
     monkeypatch.setattr(Evaluators, "train", spy)
+    monkeypatch.setattr(Selection, "choose", ask)
     list(method.distil(blobs, PLANS, seed=0))
     assert [(state, parts) for state, parts, *_ in seen] == [(0, 1), (1, 1), (2, 2)]
     assert not seen[1][2], "teachers are not handed on"
     assert [id(network) for network in seen[2][2]] == [id(snapshots[-1]) for snapshots in seen[1][3]]
+    assert all(evaluators is found for (evaluators, _), (*_, found) in zip(asked, seen, strict=True))
+    teachers = [id(snapshots[-1]) for snapshots in seen[0][3]]
+    assert [reference for _, reference in asked] == [[], teachers, teachers]
 
 
 def test_a_longer_plan_keeps_the_segments_there_are(method, blobs):

@@ -36,7 +36,7 @@ def _herd(features: Float64[Tensor, "n d"], count: int) -> list[int]:
     while len(picked) < count:
         missing += mean
         # |missing - h|^2 less what all images share.
-        distances = lengths - 2 * features @ missing
+        distances = lengths - features @ (2 * missing)
         distances[picked] = torch.inf
         picked.append(int(distances.argmin()))
         missing -= features[picked[-1]]

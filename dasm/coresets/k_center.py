@@ -32,11 +32,14 @@ class KCenter(Coreset):
 
 
 def _spread(features: Float64[Tensor, "n d"], count: int) -> list[int]:
-    picked = [int((features - features.mean(0)).norm(dim=1).argmin())]
+    lengths = features.square().sum(1)
+    picked = [int((lengths - features @ (2 * features.mean(0))).argmin())]
     nearest = torch.full((len(features),), torch.inf, dtype=torch.float64)
     while len(picked) < count:
-        nearest = torch.minimum(nearest, (features - features[picked[-1]]).norm(dim=1))
-        # Below the distance 0 of an image that equals a picked one.
-        nearest[picked] = -1.0
+        # |h - s|^2, written so that no copy of the features is made.
+        distances = lengths - features @ (2 * features[picked[-1]]) + lengths[picked[-1]]
+        nearest = torch.minimum(nearest, distances)
+        # An image that equals a picked one is at distance 0, but for rounding.
+        nearest[picked] = -torch.inf
         picked.append(int(nearest.argmax()))
     return picked

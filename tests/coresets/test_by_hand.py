@@ -117,14 +117,14 @@ GROUPS = [9.0, 0.0, 0.1, 5.0, -0.2, 5.3, 0.4, 5.1]
 
 def test_k_means_takes_the_middle_of_each_cluster_the_largest_cluster_first():
     # Clusters {0, .1, -.2, .4} with mean .075, {5, 5.3, 5.1} with mean 5.13, {9}.
-    assert picks(KMeans(), by_features(GROUPS), 3) == [[2, 7, 0]]
+    assert picks(KMeans(restarts=10), by_features(GROUPS), 3) == [[2, 7, 0]]
 
 
 @given(st.integers(2, 9), st.integers(1, 4), st.integers(0, 20))
 def test_k_means_finds_clusters_of_which_no_image_is_nearer_to_another_centre(size, count, seed):
     count = min(count, size)
     values = torch.rand(size, generator=torch.Generator().manual_seed(seed)).double()
-    (row,) = picks(KMeans(), by_features(values.tolist()), count)
+    (row,) = picks(KMeans(restarts=20), by_features(values.tolist()), count)
     assert len(set(row)) == count
     # On a line the best clusters are intervals: try all.
     order = values.argsort()
