@@ -4,7 +4,7 @@ Only networks whose images do not see each other, and whose layers all have thei
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, final
 
 import torch
@@ -41,7 +41,6 @@ class Chain:
         self._device = next(parameter.device for module in modules for parameter in module.parameters())
         # On a CPU, pooling and convolutions are several times faster with the channels last.
         self._order = torch.channels_last if self._device.type == "cpu" else torch.contiguous_format
-        self._makers = [self._maker(module) for module in modules]
 
     @staticmethod
     def of(*modules: nn.Module) -> "Chain | None":
@@ -63,6 +62,10 @@ class Chain:
     def part(self, image_shape: tuple[int, ...]) -> int:
         """Return how many images of a shape make a part that fits, at least one."""
         return max(1, _PART_BYTES[self._device.type] // _largest(tuple(self.modules), image_shape))
+
+    @cached_property
+    def _makers(self) -> list[Callable[[], Layer]]:
+        return [self._maker(module) for module in self.modules]
 
     def _maker(self, module: nn.Module) -> Callable[[], Layer]:
         if isinstance(module, nn.Conv2d):

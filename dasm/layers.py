@@ -112,7 +112,7 @@ class Convolution(Layer):
         top, left = (int(side) for side in self._module.padding)
         x = F.pad(self._x, (left, left, top, top)) if top or left else self._x
         windows = x.unfold(2, height, down).unfold(3, width, right).permute(0, 2, 3, 4, 5, 1)
-        columns = windows.reshape(classes, -1, height * width * x.shape[1])
+        columns = _copied(windows).view(classes, -1, height * width * x.shape[1])
         g = self._g.permute(0, 2, 3, 1).reshape(classes, -1, self._g.shape[1])
         count(flops=2 * columns.numel() * g.shape[2])
         return (columns.transpose(1, 2) @ g).unflatten(1, (height, width, -1)).permute(0, 4, 3, 1, 2)
@@ -183,6 +183,20 @@ class InstanceNorm(Layer):
 
 def _mean(x: Tensor) -> Tensor:
     return x.mean(_PIXELS, keepdim=True)
+
+
+def _copied(windows: Tensor) -> Tensor:
+    # Overwritten by the next call: fresh memory of this size is mapped and zeroed page by page, which costs more on a
+    # CPU than the copy.
+    if windows.is_cuda:
+        return windows.contiguous()
+    room = _room.get(windows.dtype)
+    if room is None or room.numel() < windows.numel():
+        room = _room[windows.dtype] = torch.empty(windows.numel(), dtype=windows.dtype)
+    return room[: windows.numel()].view(windows.shape).copy_(windows)
+
+
+_room: dict[torch.dtype, Tensor] = {}
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
