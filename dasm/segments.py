@@ -75,9 +75,8 @@ def distil_segment(
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
-    state = matching.prepare(
-        real, stream, Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
-    )
+    around = Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
+    state = matching.prepare(real, stream, around)
     pixels, history = matching.optimise(
         initial,
         real,
@@ -91,15 +90,8 @@ def distil_segment(
         track=track,
     )
     lower, upper = edges(weights.cpu(), rank, real.labels.cpu()) if rank is not None else (0.0, 1.0)
-    segment = stored_segment(
-        freeze(pixels.flatten(0, 1)),
-        sources,
-        index=k,
-        factor=matching.factor,
-        lower=lower,
-        upper=upper,
-        iterations=plan.iterations,
-    )
+    made = {"index": k, "factor": matching.factor, "iterations": plan.iterations}
+    segment = stored_segment(freeze(pixels.flatten(0, 1)), sources, lower=lower, upper=upper, **made)
     extras = matching.objective.finish(state, decoded([segment], real))
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
 

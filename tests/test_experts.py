@@ -16,13 +16,11 @@ from dasm.networks.mlp import MLP
 from dasm.objectives.mtt import MTT
 from dasm.segments import SegmentPlan
 from dasm.sequential import Sequential
-from dasm.store import read_split, write_task
 from dasm.tables import read_segments, write_difficulty
 from dasm.train import Learner, Recipe, Trainer
 from dasm.trajectories import Trajectories, write_trajectories
 from pipeline import distillation, layout
-from pipeline.stages import experts as stage
-from pipeline.states import write_state
+from pipeline import experts as stage
 from tests.handmade import difficulty_of
 
 STATM = Path("/proc/self/statm")
@@ -232,34 +230,43 @@ def test_the_method_trains_the_experts_of_every_segment(blobs, monkeypatch):
 
 @pytest.fixture
 def project(task, tmp_path, monkeypatch):
-    """A project's data folder with real images, and the parameters of a study without params.yaml."""
+    """The parameters of a study without params.yaml, in an empty project whose real images are those of the task."""
     monkeypatch.chdir(tmp_path)
-    write_task(layout.REAL, task)
     recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(RECIPE).items()}
     trainer = {"network": {"name": "mlp", "width": 4, "depth": 1}, "recipe": recipe}
     objective = {"name": "mtt", "student_steps": 2, "expert_epochs": 1, "max_start_epoch": 2, "augmentation": []}
     study = {
         "seed": 3,
-        "arms": ["dasm"],
+        "threads": 1,
+        "arms": ["plain", "dasm"],
+        "method": {},
         "experts": {"trainer": trainer, "number": 2, "epochs": 3, "prefix_steps": 5},
         "matching": {"objective": objective, "trainer": trainer, "factor": 1, "learning_rate": 5.0},
         "segment": {"s0": {"ipc": 1, "iterations": 2}, "s1": {"ipc": 1, "iterations": 2}},
         "planned_ipc": 2,
     }
-    for name in ("pipeline.stages.experts.runtime.start", "pipeline.distillation.runtime.start"):
-        monkeypatch.setattr(name, lambda: (study, "cpu"))
+    for module in ("pipeline.experts", "pipeline.distillation"):
+        monkeypatch.setattr(f"{module}.runtime.start", lambda: (study, "cpu"))
+        monkeypatch.setattr(f"{module}.read_split", lambda *_: task.train)
     for arm in ("plain", "whole", "dasm"):
-        write_state(layout.distilled(arm, 0), None, [], task.train.class_names, {})
+        layout.distilled(arm, 0).mkdir(parents=True)
+        (layout.distilled(arm, 0) / "state.json").write_text('{"segments": 0, "images_per_class": 0, "iterations": 0}')
     return study
 
 
+def window_of(arm, state, weights, labels):
+    write_difficulty(layout.difficulty(arm, state), difficulty_of(weights, labels), weights, {})
+
+
 @pytest.mark.usefixtures("project")
-def test_stages_make_what_the_method_makes():
-    """Two segments without windows, through files and in memory."""
-    for k in ("0", "1"):
-        stage.main("plain", k)
-        distillation.run("control", "plain", int(k), weights=None, rank=None)
-    real = read_split(layout.REAL, "train")
+def test_stages_make_what_the_method_makes(task):
+    """Two segments under windows that keep everyone, through files and in memory; the first follows the shared ones."""
+    real = task.train
+    stage.run("real", 0)
+    distillation.run("distill", "plain", 0, weights=None, rank=None)
+    window_of("plain", 1, ones(real), real.labels)
+    stage.run("plain", 1)
+    distillation.run("distill", "plain", 1, weights=None, rank=None)
     plans = [SegmentPlan(ipc=1, iterations=2)] * 2
     expected = list(sequential(experts()).distil(real, plans, seed=3))
     for a, b in zip(read_segments(layout.distilled("plain", 2)), expected, strict=True):
@@ -267,9 +274,9 @@ def test_stages_make_what_the_method_makes():
 
 
 @pytest.mark.usefixtures("project")
-def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch():
-    stage.main("real", "0")
-    real = read_split(layout.REAL, "train")
+def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch(task):
+    real = task.train
+    stage.run("real", 0)
     assert all_equal(list(Trajectories(layout.experts("real", 0))), list(experts().train(real, ones(real), 0, 3)))
     for k in (0, 1):
         distillation.run("control", "whole", k, weights=None, rank=None, joint=True)
@@ -277,12 +284,12 @@ def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch():
 
 
 @pytest.mark.parametrize("windowed", ["both", "initial"])
-def test_experts_of_a_scored_arm_learn_from_its_window(project, windowed):
+def test_experts_of_a_scored_arm_learn_from_its_window(project, task, windowed):
     project["matching"]["windowed"] = windowed
-    real = read_split(layout.REAL, "train")
+    real = task.train
     weights = ones(real)
     weights[::2] = 0
-    write_difficulty(layout.difficulty("dasm", 0), difficulty_of(weights, real.labels), weights, {})
-    stage.main("dasm", "0")
+    window_of("dasm", 0, weights, real.labels)
+    stage.run("dasm", 0)
     used = weights if windowed == "both" else ones(real)
     assert all_equal(list(Trajectories(layout.experts("dasm", 0))), list(experts().train(real, used, 0, 3)))

@@ -15,6 +15,9 @@ def changed(name):
     """The segment with one field changed as little as it can be."""
     segment = stored_images()
     value = getattr(segment, name)
+    if value is None:
+        given = {"soft_labels": torch.full((len(segment.labels), 2), 0.5), "learned_rate": 0.01}
+        return dataclasses.replace(segment, **{name: given[name]})
     if isinstance(value, torch.Tensor):
         value = value.clone()
         value.view(-1)[-1] ^= 1

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from dasm.errors import ConfigError
 from dasm.footprint import footprint
 from dasm.formation import decode_set
+from dasm.lineage import content
 from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
 from dasm.tables import encode, read_segment, write_segment
@@ -131,6 +132,7 @@ def test_a_segment_without_them_is_the_same_bytes_as_ever(tmp_path):
     """Written here column by column and key by key, as before there were any."""
     plain = segment()
     write_segment(tmp_path / "s0.parquet", plain, NAMES, {"arm": "dasm", "seed": 0})
+    meta = {"arm": "dasm", "class_names": list(NAMES), "seed": 0}
     integers = {"dtype": "int32", "_type": "Value"}
     numbers = {"dtype": "float64", "_type": "Value"}
     features = {
@@ -155,8 +157,8 @@ def test_a_segment_without_them_is_the_same_bytes_as_ever(tmp_path):
         }
     ).replace_schema_metadata(
         {
-            "dasm.schema": "segment/1",
-            "dasm.meta": '{"arm": "dasm", "class_names": ["cat", "dog"], "iterations": 7, "seed": 0}',
+            "dasm.schema": "segment/2",
+            "dasm.meta": json.dumps({**meta, "content": content(plain, meta), "iterations": 7}, sort_keys=True),
             "huggingface": json.dumps({"info": {"features": features}}),
         }
     )

@@ -59,6 +59,7 @@ CASES = {
     ),
     "dm": Case(name="dm", options={"real_batch": 8, "augmentation": _ONE}),
     "cafe": Case(name="cafe", options={"real_batch": 8, "test_batch": 4, "checks": 2, "most_epochs": 2}),
+    "sre2l": Case(name="sre2l", options={"teacher_steps": 8}, network={"norm": "batch"}, rate=0.02),
     "ncfm": Case(name="ncfm", options={"real_batch": 8, "frequencies": 32, "networks": 2, "epochs": 2}, rate=0.02),
 }
 NAMES = listed("objectives")

@@ -137,7 +137,7 @@ def test_a_set_handed_on_gives_the_accuracies_of_the_benchmark(root, tmp_path, m
     found = [
         (options["name"], result.seed, result.validation, result.test)
         for options in study["benchmark"]["networks"]
-        for result in evaluate(protocol, build(Network, options, "network"), training, task, study["seed"])
+        for result in evaluate(protocol, build(Network, options, "network"), [training], task, study["seed"])
     ]
     table = pq.read_table(root / "data/results/dasm/2.parquet").to_pylist()
     assert found == [(row["network"], row["seed"], row["validation"], row["test"]) for row in table]
@@ -148,7 +148,7 @@ def test_a_finished_study_grows_by_a_segment_and_redoes_nothing(root, tmp_path):
     shutil.copytree(root, copy, symlinks=True)
     before = digests(copy / "data")
     call(copy, sys.executable, "-m", "pipeline", "plan", "3")
-    news = {"distill@dasm-s2", "train@dasm-s2", "score@dasm-s2", "control@idc-s2"}
+    news = {"distill@dasm-s2", "train@dasm-s2", "score@dasm-s2", "experts@dasm-s2", "control@idc-s2"}
     news |= {f"benchmark@{arm}-3" for arm in ("dasm", "idc", "random")}
     # The coreset is picked anew, in seconds, and its first segments come out as they were.
     ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro", "benchmark@dasm-3", "coreset@random"))
