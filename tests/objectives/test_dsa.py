@@ -44,7 +44,7 @@ def test_both_sides_get_one_shared_draw():
     state = objective.prepare(data, double.trainer(), 0, Surroundings())
     for iteration in range(8):
         for value in objective.distances(state, real, synthetic, iteration, draw=rng.derive(9, iteration)):
-            assert abs(value) < 5e-3  # 9 rows of norm^2 / (norm^2 + 1e-6)
+            assert abs(value) < 1e-2  # 9 rows of norm^2 / (norm^2 + 1e-6)
 
 
 def test_one_operation_per_class_and_iteration_one_draw_for_all_its_images(monkeypatch):
