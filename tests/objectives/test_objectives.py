@@ -1,7 +1,7 @@
 """What every objective has to keep to, by the files of the folder. A new one joins with a row of cheap options."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -40,28 +40,14 @@ _LOOPS = {"real_batch": 8, "outer": 4, "inner": 1}
 _ONE = ["one", "color", "crop", "cutout", "scale", "rotate"]
 CASES = {
     "gradient": Case(name="gradient", options={"real_batch": 8, "inner_iterations": 4, "network_images": 16}, rate=1.0),
-    "gradient, representative": Case(
-        name="gradient",
-        options={
-            "metric": "cosine",
-            "real_batch": 4,
-            "inner_iterations": 4,
-            "network_images": 16,
-            "sampler": "representative",
-            "refresh": 3,
-        },
-        rate=1.0,
-    ),
     "dc": Case(name="dc", options=_LOOPS),
     "dsa": Case(name="dsa", options={**_LOOPS, "augmentation": _ONE}),
-    "dsa, representative": Case(
-        name="dsa", options={**_LOOPS, "augmentation": _ONE, "sampler": "representative", "refresh": 3}
-    ),
     "dm": Case(name="dm", options={"real_batch": 8, "augmentation": _ONE}),
     "cafe": Case(name="cafe", options={"real_batch": 8, "test_batch": 4, "checks": 2, "most_epochs": 2}),
     "sre2l": Case(name="sre2l", options={"teacher_steps": 8}, network={"norm": "batch"}, rate=0.02),
     "ncfm": Case(name="ncfm", options={"real_batch": 8, "frequencies": 32, "networks": 2, "epochs": 2}, rate=0.02),
 }
+REPRESENTATIVE = {"sampler": "representative", "refresh": 3}
 NAMES = listed("objectives")
 
 
@@ -155,7 +141,13 @@ def test_pixels_that_are_no_numbers_are_reported(case, trainer, blobs):
         run(case, trainer, blobs, 2, initial=initial)
 
 
-@every_case
+def representative(name: str) -> Case:
+    return replace(CASES[name], options={**CASES[name].options, **REPRESENTATIVE})
+
+
+@pytest.mark.parametrize(
+    "case", [*parameters(), *(pytest.param(representative(n), id=f"{n}, DREAM") for n in ("gradient", "dc", "dsa"))]
+)
 def test_an_interrupted_run_ends_with_the_same_bytes(case, trainer, blobs, tmp_path):
     """Stopped in the middle of a network's life, and where the next one is drawn."""
     whole, history = run(case, trainer, blobs, 6)
