@@ -30,6 +30,11 @@ class Case:
     iterations: int = 20
     rate: float | None = None
     falls_to: float = 0.9
+    network: Mapping[str, object] = field(default_factory=dict)
+
+    def suits(self, trainer: Trainer) -> Trainer:
+        """The trainer with what the objective wants of its network."""
+        return replace(trainer, network=replace(trainer.network, **self.network))
 
     @property
     def objective(self) -> Objective:
@@ -79,6 +84,7 @@ def first() -> torch.Tensor:
 
 
 def run(case, trainer, blobs, iterations, *, initial=None, stream=4, **more):
+    trainer = case.suits(trainer)
     matching = Matching(objective=case.objective, trainer=trainer, factor=1, learning_rate=case.rate)
     return matching.optimise(
         first() if initial is None else initial,
@@ -112,6 +118,7 @@ def test_every_image_of_every_class_has_a_finite_gradient(case, trainer, blobs):
     real = RealBatches(data=blobs, weights=torch.ones(len(blobs)), stream=0)
     synthetic = SyntheticBatches(pixels=leaves, factor=1, mean=blobs.mean, std=blobs.std, stream=0)
     objective = case.objective
+    trainer = case.suits(trainer)
     state = objective.prepare(blobs, trainer, 0, case.surroundings(trainer, blobs))
     for iteration in range(6):
         gradients = [torch.zeros_like(images) for images in leaves]
@@ -181,7 +188,8 @@ def test_images_outside_the_window_are_matched_with_nothing(case, trainer, blobs
         changed = type(blobs)(
             images=images, labels=blobs.labels, class_names=blobs.class_names, mean=blobs.mean, std=blobs.std
         )
-        matching = Matching(objective=case.objective, trainer=trainer, factor=1, learning_rate=case.rate)
+        trainer = case.suits(trainer)
+    matching = Matching(objective=case.objective, trainer=trainer, factor=1, learning_rate=case.rate)
         pixels, _ = matching.optimise(
             first(),
             changed,
