@@ -7,6 +7,7 @@ exactly when a line that it can execute has changed.
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 #: Packages whose modules are followed.
@@ -48,20 +49,30 @@ def _file(parts: list[str], root: Path) -> Path | None:
     return next((path for path in candidates if (root / path).is_file()), None)
 
 
-def _imports(file: Path) -> list[str]:
+def _imports(file: Path) -> tuple[str, ...]:
+    return _imported(file.read_bytes())
+
+
+# By content, because the same file is part of most stages, and parsing it is what a blueprint takes.
+@lru_cache(maxsize=1024)
+def _imported(content: bytes) -> tuple[str, ...]:
     names = []
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    for node in ast.walk(ast.parse(content)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # `from a import b` may name a module or what is in it.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+    return tuple(names)
 
 
 def _digest(file: Path) -> str:
-    content = file.read_bytes()
-    if file.suffix == ".py":
+    return _digested(file.read_bytes(), file.suffix == ".py")
+
+
+@lru_cache(maxsize=1024)
+def _digested(content: bytes, python: bool) -> str:
+    if python:
         content = ast.unparse(_without_docstrings(ast.parse(content))).encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 

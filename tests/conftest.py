@@ -64,3 +64,9 @@ def double() -> Iterator[Callable[[LabelledImages], LabelledImages]]:
     torch.set_default_dtype(torch.float64)
     yield lambda data: replace(data, images=data.images / 255, mean=data.mean.double(), std=data.std.double())
     torch.set_default_dtype(torch.float32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: two workers then end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

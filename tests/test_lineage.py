@@ -16,7 +16,7 @@ def changed(name):
     segment = stored_images()
     value = getattr(segment, name)
     if value is None:
-        given = {"soft_labels": torch.full((len(segment.labels), 2), 0.5), "learned_rate": 0.01}
+        given = {"soft_labels": torch.full((len(segment.labels) * segment.factor**2, 2), 0.5), "learned_rate": 0.01}
         return dataclasses.replace(segment, **{name: given[name]})
     if isinstance(value, torch.Tensor):
         value = value.clone()

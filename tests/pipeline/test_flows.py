@@ -79,7 +79,7 @@ STAGES = ["prepare", "distill@a-s0", "distill@b-s0", "report"]
 
 
 # Prefect leaves connections to its server for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
 
 
 @pytest.fixture(scope="module")

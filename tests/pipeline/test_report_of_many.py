@@ -113,9 +113,9 @@ def test_the_page_says_which_objectives_beat_random_and_which_do_not(page):
     assert {"dasm", "idc", "dc-joint", "ncfm"} <= names
     assert not {"dm", "sre2l", "sre2l-joint", "sequential", "herding", "window-soft"} & names
     assert [text.strip() for text in failed] == [
-        "sre2l, -7.33 points (-10.20 to -4.46); it is worse. Ten steps recover &lt;nothing&gt;.",
-        "dm, +0.33 points (-4.84 to +5.50); the interval includes zero.",
-        "sre2l-joint, -10.00 points (-10.00 to -10.00); it is worse.",
+        "sre2l , -7.33 points (-10.20 to -4.46); it is worse. Ten steps recover &lt;nothing&gt;.",
+        "dm , +0.33 points (-4.84 to +5.50); the interval includes zero.",
+        "sre2l-joint , -10.00 points (-10.00 to -10.00); it is worse.",
     ]
 
 
