@@ -76,7 +76,7 @@ def test_logits_and_parameter_gradients_are_those_of_autograd(case, monkeypatch)
     slow = torch.autograd.grad(F.cross_entropy(expected, labels), list(network.parameters()))
     for part in (1 << 30, 4 * images[0].numel() * 8 * 5, 1):
         monkeypatch.setitem(chains._PART_BYTES, "cpu", part)
-        logits = network(images, once=True)
+        logits = network.chain()(images)
         close(logits, expected)
         fast = torch.autograd.grad(F.cross_entropy(logits, labels), list(network.parameters()))
         for mine, theirs in zip(fast, slow, strict=True):
@@ -131,11 +131,11 @@ def test_nothing_is_written_into_images_or_weights(case):
 
 def test_the_chain_sees_weights_as_they_are_when_it_is_taken(case):
     network, images = case
-    before = network(images[0], once=True)
+    before = network.chain()(images[0])
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.5)
-    close(network(images[0], once=True), network(images[0]))
+    close(network.chain()(images[0]), network(images[0]))
     assert not torch.allclose(before, network(images[0]))
 
 
@@ -184,11 +184,19 @@ def test_a_network_that_is_no_chain_gives_its_logits_all_the_same():
 def test_a_chain_without_convolutions_learns_and_has_no_class_gradients(double):  # noqa: ARG001
     network, images = MLP(width=4).build((1, 8, 8), CLASSES, 0), torch.rand(5, 1, 8, 8)
     slow, fast = (
-        torch.autograd.grad(network(images, once=once).square().sum(), list(network.parameters()))
-        for once in (False, True)
+        torch.autograd.grad(way(images).square().sum(), list(network.parameters()))
+        for way in (network, network.chain())
     )
     for mine, theirs in zip(fast, slow, strict=True):
         close(mine, theirs)
+
+
+def test_autograd_takes_a_batch_that_fits_in_one_part_and_the_chain_a_larger_one(monkeypatch):
+    network, images = ConvNet(width=3, depth=1).build((1, 8, 8), CLASSES, 0), torch.rand(3, 1, 8, 8)
+    for part, written in ((3, False), (2, True)):
+        monkeypatch.setitem(chains._PART_BYTES, "cpu", part * 3 * 8 * 8 * 4)
+        assert (type(network(images, once=True).grad_fn).__name__ == "_LogitsBackward") == written
+    assert type(network(images).grad_fn).__name__ != "_LogitsBackward", "unless the caller may differentiate twice"
 
 
 def test_no_more_than_a_part_is_in_flight_at_once(monkeypatch):
@@ -200,10 +208,11 @@ def test_no_more_than_a_part_is_in_flight_at_once(monkeypatch):
     assert network.chain().part((1, 8, 8)) == 1
 
 
-def test_operations_are_counted_by_hand():
+def test_operations_are_counted_by_hand(monkeypatch):
     """A multiply-add is two; the gradient of the images is not asked for, the other gradients cost one pass each."""
     network = ConvNet(width=4, depth=2).build((3, 8, 8), CLASSES, 0)
     images, labels = torch.rand(6, 3, 8, 8), torch.arange(6) % CLASSES
+    monkeypatch.setitem(chains._PART_BYTES, "cpu", 4 * 4 * 8 * 8 * 4)
     first, second, head = (2 * 6 * n for n in (8 * 8 * 4 * 27, 4 * 4 * 4 * 36, 16 * CLASSES))
     counts = Counts()
     with counting(counts):
