@@ -3,7 +3,7 @@
     python benchmarks/beats_initial.py data/cifar10
 
 Joint, 10 images per class, no tiles, a ConvNet of depth 3 and width 32, few iterations: minutes on one core, and far from
-the papers' settings. Accuracy is on the validation split, mean and standard deviation over 5 networks that start alike.
+the papers' settings. Accuracy is on validation images, mean and standard deviation over 5 networks that start alike.
 """
 
 import json
