@@ -2,8 +2,8 @@
 
     python benchmarks/beats_initial.py data/cifar10
 
-Joint, 10 images per class, no tiles, a ConvNet of depth 3 and width 32, few iterations: minutes on one core, and far from
-the papers' settings. Accuracy is on validation images, mean and standard deviation over 5 networks that start alike.
+Joint, 10 images per class, no tiles, a ConvNet of depth 3 and width 32, few iterations: minutes on one core, far
+from the papers' settings. Accuracy is on validation images, mean and deviation over 5 networks that start alike.
 """
 
 import json
