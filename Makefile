@@ -20,7 +20,7 @@ repro: install
 	dvc repro
 
 test: install guards
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 guards: install
 	ruff check .
