@@ -15,12 +15,14 @@ import torch
 from benchmarks import stages
 from benchmarks.cases import CASES, SETTINGS
 from benchmarks.measure import HEADER, Row, machine
+from dasm.memory import keep_freed_memory
 
 _QUICK = {"match:digits", "steps:digits", "score:digits", "evaluate:digits"}
 
 
 def main() -> None:
     arguments = _arguments()
+    keep_freed_memory()  # as every stage does
     torch.set_num_threads(arguments.threads)
     picked = [name for name in arguments.only.split(",") if name]
     names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["stages"]

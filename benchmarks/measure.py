@@ -106,8 +106,11 @@ def _once(run: Callable[[], object], into: Measured, device: str) -> None:
 def _gflop(run: Callable[[], object]) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a counter hears its own thread alone
     with FlopCounterMode(display=False) as counter:
         run()
+    torch.set_num_threads(threads)
     return counter.get_total_flops() / 1e9
 
 

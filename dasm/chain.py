@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from dasm.layers import Convolution, InstanceNorm, Layer
 from dasm.linear import AveragePool, Dense, Flatten, MaxPool, ReLU
+from dasm.spread import evenly, spread, total
 
 # Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured.
 _PART_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}
@@ -128,21 +129,23 @@ class Pass:
 class _Logits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, chain: Chain, images: Tensor, *parameters: Tensor) -> Tensor:  # noqa: ANN401, ARG004
-        parts = images.split(chain.part(tuple(images.shape[1:])))
+        parts = evenly(images, chain.part(tuple(images.shape[1:])))
         if not any(ctx.needs_input_grad):
-            return torch.cat([chain.run(part).logits for part in parts])
-        ctx.passes = [chain.run(part) for part in parts]
+            return torch.cat(spread(lambda part: chain.run(part).logits, parts, images.device))
+        ctx.passes = spread(chain.run, parts, images.device)
         return torch.cat([run.logits for run in ctx.passes])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        found: list[Tensor] = []
-        for run, rows in zip(ctx.passes, g.split([len(run.logits) for run in ctx.passes]), strict=True):
+        def gradients(piece: tuple[Pass, Tensor]) -> list[Tensor]:
+            run, rows = piece
             run.backward(rows)
-            parts = run.gradients()
-            found = [whole.add_(more) for whole, more in zip(found, parts, strict=True)] if found else parts
-        return None, None, *found
+            return run.gradients()
+
+        pieces = zip(ctx.passes, g.split([len(run.logits) for run in ctx.passes]), strict=True)
+        parts = spread(gradients, pieces, g.device)
+        return None, None, *(total(more) for more in zip(*parts, strict=True))
 
 
 def _leaves(module: nn.Module) -> Iterator[nn.Module]:

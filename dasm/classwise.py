@@ -19,6 +19,7 @@ from dasm.chain import Chain, Pass
 from dasm.counts import count
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
+from dasm.spread import evenly, spread, total
 
 _NO_CONVOLUTION = "network: gradient matching compares convolution weights, got a network without any"
 
@@ -131,28 +132,30 @@ def _first_order(
     if not any(isinstance(module, nn.Conv2d) for module in chain.modules):
         raise ConfigError(_NO_CONVOLUTION)
     classes, size = images.shape[:2]
-    found: list[Tensor] = []
-    passes = []
-    for part in images.split(max(1, chain.part(images.shape[2:]) // classes), dim=1):
+
+    def passed(part: Tensor) -> tuple[list[Tensor], tuple[Pass, Tensor] | None]:
         run = chain.run(part.flatten(0, 1))
         count(forward_images=len(run.logits), backward_images=len(run.logits))
         odds = run.logits.softmax(1)
         truth = F.one_hot(labels, odds.shape[1]).repeat_interleave(part.shape[1], 0)
         run.backward((odds - truth) / size)
-        parts = [layer.per_class(classes) for layer in run.convolutions()]
-        found = [whole.add_(more) for whole, more in zip(found, parts, strict=True)] if found else parts
-        if keep:
-            passes.append((run, odds))
-    return [gradient.flatten(0, 1) for gradient in found], passes
+        return [layer.per_class(classes) for layer in run.convolutions()], (run, odds) if keep else None
+
+    parts = evenly(images, chain.part(images.shape[2:]) // classes, dim=1)
+    gradients, passes = zip(*spread(passed, parts, images.device), strict=True)
+    found = [total(parts) for parts in zip(*gradients, strict=True)]
+    return [gradient.flatten(0, 1) for gradient in found], [p for p in passes if p is not None]
 
 
 def _second_order(passes: list[tuple[Pass, Tensor]], directions: Sequence[Tensor], shape: torch.Size) -> Tensor:
     classes, size = shape[:2]
-    found = []
-    for run, odds in passes:
+
+    def moved(piece: tuple[Pass, Tensor]) -> Tensor:
+        run, odds = piece
         for layer, direction in zip(run.convolutions(), directions, strict=True):
             layer.turn(direction.unflatten(0, (classes, -1)))
         weighted = odds * run.tangent()
-        moved = run.reverse((weighted - odds * weighted.sum(1, keepdim=True)) / size)
-        found.append(moved.unflatten(0, (classes, -1)))
-    return torch.cat(found, dim=1)
+        found = run.reverse((weighted - odds * weighted.sum(1, keepdim=True)) / size)
+        return found.unflatten(0, (classes, -1))
+
+    return torch.cat(spread(moved, passes, directions[0].device), dim=1)

@@ -1,5 +1,6 @@
 """Counters of images and floating-point operations, added to by whoever does the work and read by `dasm.ledger`."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ class Counts:
 
 
 _open: list[Counts] = []
+_lock = threading.Lock()  # `dasm.spread` works on several threads
 
 
 def count(*, forward_images: int = 0, backward_images: int = 0, flops: int = 0) -> None:
     """Add to every counter that is open."""
-    for counts in _open:
-        counts.forward_images += forward_images
-        counts.backward_images += backward_images
-        counts.flops += flops
+    with _lock:
+        for counts in _open:
+            counts.forward_images += forward_images
+            counts.backward_images += backward_images
+            counts.flops += flops
 
 
 @contextmanager

@@ -14,6 +14,7 @@ Tensors are (b c h w) in whatever memory format they come; there is one v per cl
 together, in equal numbers.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, final
@@ -190,13 +191,13 @@ def _copied(windows: Tensor) -> Tensor:
     # CPU than the copy.
     if windows.is_cuda:
         return windows.contiguous()
-    room = _room.get(windows.dtype)
-    if room is None or room.numel() < windows.numel():
-        room = _room[windows.dtype] = torch.empty(windows.numel(), dtype=windows.dtype)
+    room = getattr(_room, "room", None)
+    if room is None or room.dtype != windows.dtype or room.numel() < windows.numel():
+        room = _room.room = torch.empty(windows.numel(), dtype=windows.dtype)
     return room[: windows.numel()].view(windows.shape).copy_(windows)
 
 
-_room: dict[torch.dtype, Tensor] = {}
+_room = threading.local()
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 import dasm
 from dasm.checkpoint import Checkpoint
 from dasm.ledger import Cost, metered
+from dasm.memory import keep_freed_memory
 from dasm.tables import write_atomically
 from pipeline import layout, params
 
@@ -44,6 +45,7 @@ def start() -> tuple[dict[str, Any], str]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
     # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
     torch.set_deterministic_debug_mode("error")
+    keep_freed_memory()
     study = params.read()
     torch.set_num_threads(params.value(study, "threads"))
     return study, os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,107 @@
+"""Work on several threads: the same answers in the same order, and nothing of it leaks out."""
+
+import threading
+
+import pytest
+import torch
+
+from dasm.classwise import chain_distance, chain_gradients, distance
+from dasm.counts import Counts, count, counting
+from dasm.memory import keep_freed_memory
+from dasm.networks.convnet import ConvNet
+from dasm.spread import evenly, spread, total
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; it is put back."""
+    yield torch.set_num_threads
+    torch.set_num_threads(1)
+
+
+def test_every_piece_has_a_thread_of_its_own_and_the_answers_keep_their_order(threads):
+    threads(2)
+    meet = threading.Barrier(2, timeout=30)
+
+    def work(piece):
+        meet.wait()  # or nobody comes
+        return piece, torch.get_num_threads(), threading.get_ident()
+
+    answers = spread(work, range(4), CPU)
+    assert [(piece, inside) for piece, inside, _ in answers] == [(piece, 1) for piece in range(4)]
+    assert len({name for _, _, name in answers}) == 2
+    assert torch.get_num_threads() == 2, "the caller's threads stay"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_failure_is_the_callers(threads, number):
+    threads(number)
+    with pytest.raises(ZeroDivisionError):
+        spread(lambda piece: 1 // piece, [1, 0, 1], CPU)
+
+
+def test_modes_go_along(threads):
+    threads(2)
+    with torch.inference_mode():
+        assert spread(lambda _: torch.is_inference_mode_enabled(), range(2), CPU) == [True, True]
+    assert spread(lambda _: (torch.is_grad_enabled(), torch.is_inference_mode_enabled()), range(2), CPU) == [
+        (False, False),
+        (False, False),
+    ]
+
+
+def test_pieces_are_whole_or_an_even_number_of_nearly_equal_ones():
+    batch = torch.arange(40)
+    assert [len(piece) for piece in evenly(batch, 40)] == [40]
+    assert [len(piece) for piece in evenly(batch, 39)] == [20, 20]
+    assert [len(piece) for piece in evenly(batch, 16)] == [10, 10, 10, 10]
+    assert [len(piece) for piece in evenly(batch[:3], 1)] == [1, 1, 1], "never an empty one"
+    assert [len(piece) for piece in evenly(batch[:2], 0)] == [1, 1]
+    assert torch.equal(torch.cat(evenly(batch, 7)), batch)
+    assert [piece.shape for piece in evenly(batch.view(4, 10), 5, dim=1)] == [(4, 5), (4, 5)]
+
+
+def test_a_sum_is_taken_in_order():
+    parts = [torch.tensor([value], dtype=torch.float32) for value in (1e8, 1.0, -1e8)]
+    assert total(parts).item() == 0.0
+
+
+def test_counts_hold_what_all_threads_did(threads):
+    threads(2)
+    counts = Counts()
+    with counting(counts):
+        spread(lambda _: [count(forward_images=1) for _ in range(20_000)], range(4), CPU)
+    assert counts.forward_images == 80_000
+
+
+def matched(network, real, synthetic):
+    chain, labels = network.chain(), torch.arange(2)
+    images = synthetic.clone().requires_grad_()
+    value = chain_distance(
+        chain, images, labels, chain_gradients(chain, real, labels), lambda a, b: distance(a, b, "mse")
+    )
+    return value.detach(), *torch.autograd.grad(value, images)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
+    """Matching, a training step and scoring, to the last bit."""
+    monkeypatch.setitem(__import__("dasm.chain").chain._PART_BYTES, "cpu", 8 * 16 * 16 * 4 * 3)  # three images
+    network = ConvNet(width=8, depth=2).build((3, 16, 16), 2, stream=0)
+    generator = torch.Generator().manual_seed(0)
+    real, synthetic = (torch.randn(2, n, 3, 16, 16, generator=generator) for n in (8, 5))
+    found = []
+    for number in (1, 2):
+        threads(number)
+        loss = network(real.flatten(0, 1), once=True).square().sum()
+        with torch.inference_mode():
+            logits = network(real.flatten(0, 1), once=True).clone()
+        found.append([*matched(network, real, synthetic), *torch.autograd.grad(loss, network.parameters()), logits])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_freed_memory_may_be_kept_anywhere():
+    """That it helps is for the benchmark to say."""
+    keep_freed_memory()
+    assert torch.ones(1 << 20).sum() == 1 << 20
