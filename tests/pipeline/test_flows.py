@@ -282,15 +282,13 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").write_text(BLUEPRINT_YAML)
     (tmp_path / "params.yaml").write_text("study: toy\n")
+    (tmp_path / "source.txt").write_text("one\ntwo\n")
     dag.ask("init", "--quiet", "--no-scm")
-    for text, verdicts in [
-        ("one\ntwo\n", ("Completed", "Completed", "Completed")),
-        ("one   \ntwo\n", ("Completed", "Unchanged", "Unchanged")),
-        ("one\nthree\n", ("Completed", "Unchanged", "Completed")),
-    ]:
+    dag.ask("repro", "--quiet")
+    for text, b in [("one   \ntwo\n", "Unchanged"), ("one\nthree\n", "Completed")]:
         (tmp_path / "source.txt").write_text(text)
         flows.reproduce()
-        assert _verdicts() == dict(zip(("check", "a", "b"), verdicts, strict=True))
+        assert _verdicts() == {"check": "Completed", "a": "Unchanged", "b": b}
         assert (tmp_path / "b.txt").read_text() == text.split("\n", 1)[1]
 
 
