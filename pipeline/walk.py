@@ -1,0 +1,128 @@
+"""`python -m pipeline walk [MINUTES] [JOBS]`: the stages of dvc.yaml on a machine that has no DVC.
+
+For a machine that is lent for minutes, with a GPU and little else. Stages run as `dvc repro` would run them, parents
+first, and stop when the time is over; the next walk goes on where this one was, a distillation at its last checkpoint.
+What has been done is written down in `.checkpoints/walk`: a stage runs again when its command, its options, its code or
+any stage before it is another one. Where DVC is, `dvc commit` then takes the artefacts over (benchmarks/gpu.md).
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from dasm.errors import ConfigError
+from dasm.tables import write_atomically
+from pipeline import blueprint, layout, params, procs
+from pipeline.templates import Stage, stages
+
+_DONE = Path(".checkpoints/walk")
+
+
+def main(minutes: str = "0", jobs: str = "1") -> None:
+    """Run what there is to run in `minutes` (0: all there is), `jobs` stages at once.
+
+    Raises:
+        ConfigError: an argument out of range; anything wrong with the study; a stage that failed.
+    """
+    if not minutes.replace(".", "", 1).isdecimal():
+        raise ConfigError(f"walk: minutes must be >= 0, got {minutes!r}")
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise ConfigError(f"walk: jobs must be >= 1, got {jobs!r}")
+    study = params.read()
+    blueprint.write(study)
+    written = [stage for stage in stages(study) if stage.name != "check"]
+    seconds = float(minutes) * 60 or float("inf")
+    failed = walk(written, study, seconds=seconds, jobs=int(jobs))
+    if failed:
+        raise ConfigError(f"walk: failed: {', '.join(failed)}")
+
+
+def walk(written: Sequence[Stage], study: Mapping[str, Any], *, seconds: float, jobs: int) -> list[str]:
+    """Run the stages that are not done, parents first; return the names of those that failed.
+
+    Args:
+        written: the stages.
+        study: the parameters that they depend on.
+        seconds: when they are over, what runs is stopped, and no more begins.
+        jobs: stages at once.
+    """
+    identity, parents = identities(written, study)
+    pending = {stage.name: stage for stage in written if not _is_done(stage, identity[stage.name])}
+    print(f"walk: {len(written) - len(pending)} of {len(written)} stages are done", flush=True)
+    children, failed, running = procs.Children(), list[str](), dict[Any, Stage]()
+    watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), children.close)
+    watch.daemon = True
+    watch.start()
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            while not children.closed:
+                busy = {*failed, *(stage.name for stage in running.values())}
+                ready = [s for s in pending.values() if s.name not in busy and not parents[s.name] & pending.keys()]
+                for stage in ready[: jobs - len(running)]:
+                    running[pool.submit(_run, stage, children)] = stage
+                if not running:
+                    break
+                ended = next(as_completed(running))
+                stage = running.pop(ended)
+                if ended.result() == 0:
+                    _stamp(stage, identity[stage.name])
+                    del pending[stage.name]
+                elif not children.closed:
+                    failed.append(stage.name)
+    finally:
+        watch.cancel()
+        children.close()
+    print(f"walk: {len(pending)} of {len(written)} stages are left", flush=True)
+    return failed
+
+
+def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, set[str]]]:
+    """Return a hash of all that each stage's outputs depend on, and the names of the stages right before it."""
+    parents = {stage.name: {other.name for other in written if stage.follows(other)} for stage in written}
+    by_name, found = {stage.name: stage for stage in written}, dict[str, str]()
+
+    def identify(name: str) -> str:
+        if name not in found:
+            stage = by_name[name]
+            parts = [Path(dep).read_text() for dep in stage.deps if Path(layout.BLUEPRINT) in Path(dep).parents]
+            values = [params.value(study, key) for key in stage.params]
+            before = [identify(parent) for parent in sorted(parents[name])]
+            content = json.dumps([stage.cmd, stage.outs, parts, values, before], sort_keys=True)
+            found[name] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        return found[name]
+
+    for stage in written:
+        identify(stage.name)
+    return found, parents
+
+
+def _run(stage: Stage, children: procs.Children) -> int:
+    begun = time.monotonic()
+    for out in map(Path, stage.outs):  # as DVC does: nothing of an earlier run stays behind
+        if out.is_dir():
+            shutil.rmtree(out)
+        out.unlink(missing_ok=True)
+    command = shlex.split(stage.cmd)
+    if command[0] == "python":
+        command[0] = sys.executable  # where there is no `python` on the path
+    status = children.run(command, {**os.environ, "DVC_STAGE": stage.name}, lambda line: print(line, flush=True))
+    print(f"walk: {stage.name}: exit {status} after {time.monotonic() - begun:.1f} s", flush=True)
+    return status
+
+
+def _is_done(stage: Stage, identity: str) -> bool:
+    stamp = _DONE / stage.name
+    return stamp.exists() and stamp.read_text() == identity and all(Path(out).exists() for out in stage.outs)
+
+
+def _stamp(stage: Stage, identity: str) -> None:
+    write_atomically(_DONE / stage.name, lambda path: path.write_text(identity))
