@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# A study on a machine without DVC, for so many minutes; call it again to go on (benchmarks/gpu.md).
+# Usage: away.sh STUDY MINUTES [JOBS], in the repository's root, with OUT naming a folder for what is to be brought home.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+study=$1 minutes=$2 jobs=${3:-1}
+: "${OUT:?must name the folder that is brought home}"
+cmp -s "studies/$study/params.yaml" params.yaml || cp "studies/$study/params.yaml" params.yaml || exit 1
+python3 -m pipeline walk "$minutes" "$jobs" 2>&1 | tee "$OUT/walk.log"
+status=$?
+# The real images are prepared anew wherever they are needed: too large to travel, and the same bytes.
+kept=()
+for path in data/{distilled,evaluators,experts,difficulty,results,ledger} .checkpoints "reports/$study"; do
+    if [ -e "$path" ]; then kept+=("$path"); fi
+done
+tar -cf - "${kept[@]}" | split -b 15M - "$OUT/$study.tar."
+exit "$status"
