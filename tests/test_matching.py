@@ -1,6 +1,7 @@
 """The pixel optimiser, and a run that is interrupted."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path):
         assert torch.equal(again, history)
 
 
-def still(trainer, blobs, **options):
+def still(trainer, **options):
     """Whole images instead of batches, and no augmentation: within a period every iteration is like the one before."""
     objective = Gradient(real_batch=99, inner_iterations=3, network_images=0, augmentation=())
     return Matching(objective=objective, trainer=trainer, learning_rate=1e-9, **options)
@@ -147,16 +148,16 @@ def still(trainer, blobs, **options):
 
 def test_a_segment_ends_when_its_pixels_no_longer_come_closer(trainer, blobs):
     """Two windows of two whole periods each, because four iterations are no whole number of periods."""
-    whole, full = run(still(trainer, blobs), blobs, 40)
+    _, full = run(still(trainer), blobs, 40)
     assert len(full) == 40, "off by default"
     windows = full[:36].unflatten(0, (-1, 6)).double().mean(1)
     tolerance = 0.01
-    falls = [bool(b < a * (1 - tolerance)) for a, b in zip(windows[:-1], windows[1:], strict=True)]
+    falls = [bool(b < a * (1 - tolerance)) for a, b in pairwise(windows)]
     expected = 6 * (falls.index(False) + 2)
-    pixels, history = run(still(trainer, blobs, patience=4, tolerance=tolerance), blobs, 40)
+    pixels, history = run(still(trainer, patience=4, tolerance=tolerance), blobs, 40)
     assert len(history) == expected < 40
     assert torch.equal(history, full[:expected])
-    shorter, _ = run(still(trainer, blobs), blobs, expected)
+    shorter, _ = run(still(trainer), blobs, expected)
     assert torch.equal(pixels, shorter)
 
 
@@ -169,7 +170,7 @@ def test_a_segment_whose_pixels_come_closer_goes_to_its_end(matching, blobs):
 
 
 def test_a_segment_that_ends_early_ends_there_when_it_was_interrupted(trainer, blobs, tmp_path):
-    patient = still(trainer, blobs, patience=3, tolerance=0.9)
+    patient = still(trainer, patience=3, tolerance=0.9)
     whole, history = run(patient, blobs, 20)
     assert len(history) == 6
     for stop in (2, 3, 5, 6):

@@ -7,6 +7,8 @@ import torch.multiprocessing as mp
 from dasm import ranks
 from tests import ranked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
