@@ -147,14 +147,14 @@ def still(trainer, **options):
 
 
 def test_a_segment_ends_when_its_pixels_no_longer_come_closer(trainer, blobs):
-    """Two windows of two whole periods each, because four iterations are no whole number of periods."""
+    """Two windows of two whole periods each, because five iterations are no whole number of periods."""
     _, full = run(still(trainer), blobs, 40)
     assert len(full) == 40, "off by default"
     windows = full[:36].unflatten(0, (-1, 6)).double().mean(1)
     tolerance = 0.01
     falls = [bool(b < a * (1 - tolerance)) for a, b in pairwise(windows)]
     expected = 6 * (falls.index(False) + 2)
-    pixels, history = run(still(trainer, patience=4, tolerance=tolerance), blobs, 40)
+    pixels, history = run(still(trainer, patience=5, tolerance=tolerance), blobs, 40)
     assert len(history) == expected < 40
     assert torch.equal(history, full[:expected])
     shorter, _ = run(still(trainer), blobs, expected)
