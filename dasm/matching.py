@@ -1,6 +1,6 @@
 """Optimise the pixels of one segment under an objective, with checkpoints."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -14,7 +14,8 @@ from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError, require
 from dasm.history import History
 from dasm.objectives import Objective, State, Surroundings
-from dasm.pixels import PixelOptimiser, PixelRule
+from dasm.pixels import PixelRule
+from dasm.progress import Progress
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -124,14 +125,11 @@ class Matching:
             FloatingPointError: a distance is not finite; names the iteration. (On a GPU it is noticed some iterations
                 later, but before anything is saved.)
         """
-        pixels = [images.clone().requires_grad_() for images in initial.to(real.labels.device)]
-        turns = len(pixels) if self.objective.class_by_class else 1
-        optimiser = self.rule.start(pixels, planned_ipc, turns, real.std)
         state = self.prepare(real, stream, surroundings) if state is None else state
-        history = History(iterations, real.labels.device)
-        done = _restore(checkpoint, pixels, optimiser, state, history.values)
-        ranks.agree(done, "iteration to go on from", real.labels.device)
-        batches, synthetic = self._batches(pixels, frozen, real, weights, stream)
+        progress = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
+        optimiser, history = progress.optimiser, progress.history
+        batches, synthetic = self._batches(progress.pixels, frozen, real, weights, stream)
+        done = progress.restore(checkpoint)
         for iteration in track(range(done, iterations)):
             if self._settled(history, iteration):
                 break
@@ -146,11 +144,20 @@ class Matching:
             done = iteration + 1
             history.watch(done)
             optimiser.step(self.rule.share(iteration, iterations))
-            if checkpoint is not None and ranks.number() == 0:
-                checkpoint.offer(lambda done=done: _pack(done, pixels, optimiser, state, history))  # type: ignore[misc]
-        history.look(done)
-        optimiser.clamp()
-        return torch.stack([images.detach() for images in pixels]).cpu(), history.values[:done].cpu()
+            progress.offer(checkpoint, done)
+        return progress.result(done)
+
+    def _begin(
+        self, initial: Tensor, real: LabelledImages, state: State, iterations: int, planned_ipc: int
+    ) -> Progress:
+        pixels = [images.clone().requires_grad_() for images in initial]
+        turns = len(pixels) if self.objective.class_by_class else 1
+        return Progress(
+            pixels=pixels,
+            optimiser=self.rule.start(pixels, planned_ipc, turns, real.std),
+            state=state,
+            history=History(iterations, real.labels.device),
+        )
 
     def _settled(self, history: History, done: int) -> bool:
         if self.patience is None:
@@ -175,32 +182,3 @@ class Matching:
             std=real.std,
             stream=rng.derive(stream, "synthetic"),
         )
-
-
-def _pack(
-    done: int, pixels: Sequence[Tensor], optimiser: PixelOptimiser, state: State, history: History
-) -> dict[str, Tensor]:
-    history.look(done)
-    packed = {"iteration": torch.tensor(done), "history": history.values}
-    packed |= {f"pixels.{c}": images for c, images in enumerate(pixels)}
-    packed |= {f"optimiser.{name}": tensor for name, tensor in optimiser.tensors().items()}
-    return packed | {f"state.{name}": tensor for name, tensor in state.tensors().items()}
-
-
-def _restore(
-    checkpoint: Checkpoint | None, pixels: Sequence[Tensor], optimiser: PixelOptimiser, state: State, history: Tensor
-) -> int:
-    saved = checkpoint.load() if checkpoint is not None else None
-    if saved is None:
-        return 0
-    with torch.no_grad():
-        for c, images in enumerate(pixels):
-            images.copy_(saved[f"pixels.{c}"])
-    optimiser.restore(_part(saved, "optimiser."))
-    state.restore(_part(saved, "state."))
-    history.copy_(saved["history"])
-    return int(saved["iteration"])
-
-
-def _part(saved: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
