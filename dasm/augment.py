@@ -160,26 +160,28 @@ def draw(
 
 
 def _one(transform: Transform, generator: torch.Generator) -> Transform:
-    # Picked after the parameters, which are then those of a draw without `one`.
+    # Picked after the parameters, which are then those of a draw without `one`. A number that decides what is done next
+    # cannot wait for a GPU: there it comes from a CPU generator with the same seed.
     others = tuple(name for name in transform.operations if name != "one")
     require(bool(others), "augmentation: one must have others to pick from", transform.operations)
-    picked = int(torch.randint(0, len(others), (), generator=generator, device=generator.device))
+    if generator.device.type != "cpu":
+        generator = torch.Generator().manual_seed(generator.initial_seed())
+    picked = int(torch.randint(0, len(others), (), generator=generator))
     return replace(transform, operations=(others[picked],))
 
 
 def _sample(images: Float[Tensor, "n c h w"], grid: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n c h w"]:
     # What `grid_sample` does, by indices, because on a GPU the gradient of `grid_sample` does not repeat itself.
     height, width = images.shape[2:]
-    sides = torch.tensor([width, height], device=images.device)
-    place = ((grid + 1) * sides - 1) / 2
+    across, down = (((grid[..., axis] + 1) * side - 1) / 2 for axis, side in enumerate((width, height)))
     each = torch.arange(len(images), device=images.device)[:, None, None]
     found = torch.zeros_like(images.movedim(1, 3))
-    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        pixel = place.floor() + torch.tensor(corner, device=images.device)
-        inside = ((pixel >= 0) & (pixel < sides)).all(3)
-        share = (1 - (place - pixel).abs()).prod(3) * inside
-        column, row = pixel.clamp(min=torch.zeros_like(sides), max=sides - 1).long().unbind(3)
-        found = found + images[each, :, row, column] * share[..., None]
+    for right, below in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        column, row = across.floor() + right, down.floor() + below
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        share = (1 - (across - column).abs()) * (1 - (down - row).abs()) * inside
+        chosen = images[each, :, row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()]
+        found = found + chosen * share[..., None]
     return found.movedim(3, 1)
 
 

@@ -6,13 +6,15 @@ happened; what a `Sampler` remembers between two iterations can be saved.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dasm import rng
+from dasm import ranks, rng
+from dasm.blocks import IndexBlocks
 from dasm.errors import ConfigError
 from dasm.formation import decode, decoded_count
 from dasm.networks import Classifier, embed
@@ -38,29 +40,40 @@ class RealBatches:
     weights: Float[Tensor, " n"]
     stream: int
     _members: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _weights: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _soft: dict[int, bool] = field(default_factory=dict, init=False, repr=False)
+    _blocks: dict[int, IndexBlocks] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a window that leaves a class empty."""
-        for label in range(self.data.num_classes):
-            members = self.data.members(label)
-            members = members[self.weights[members] > 0]
+        """Find what depends on the weights alone, on the CPU, and refuse a window that leaves a class empty."""
+        weights = self.weights.cpu()
+        kept = torch.nonzero(weights > 0).flatten()
+        labels = self.data.labels.cpu()[kept]
+        sizes = labels.bincount(minlength=self.data.num_classes).tolist()
+        for label, members in enumerate(kept[labels.argsort(stable=True)].split(sizes)):
             if not len(members):
                 raise ConfigError(f"window: must keep images of every class, got none of class {label}")
             self._members[label] = members
+            self._weights[label] = weights[members]
+            self._soft[label] = not bool((weights[members] == weights[members[0]]).all())
 
     def draw(self, label: int, batch_size: int, iteration: int) -> Float[Tensor, "b c h w"]:
         """Return normalised images of one class: `batch_size`, or the whole window if it holds fewer."""
+        if batch_size not in self._blocks:
+            drawn = partial(self._drawn, batch_size)
+            labels = ranks.mine(self.data.num_classes)
+            self._blocks[batch_size] = IndexBlocks(drawn, labels, self.data.labels.device)
+        return self.data.inputs(self._blocks[batch_size].at(label, iteration))
+
+    def _drawn(self, batch_size: int, label: int, iteration: int) -> Int64[Tensor, " b"]:
         members = self._members[label]
         size = min(batch_size, len(members))
-        weights = self.weights[members]
-        if bool((weights == weights[0]).all()):
-            epoch, position = divmod(iteration, len(members) // size)
-            generator = rng.generator(self.stream, "class", label, epoch)
-            order = torch.randperm(len(members), generator=generator)[position * size : (position + 1) * size]
-        else:
+        if self._soft[label]:
             generator = rng.generator(self.stream, "class", label, iteration)
-            order = torch.multinomial(weights.cpu(), size, generator=generator)
-        return self.data.inputs(members[order.to(members.device)])
+            return members[torch.multinomial(self._weights[label], size, generator=generator)]
+        epoch, position = divmod(iteration, len(members) // size)
+        order = _permutation(len(members), rng.derive(self.stream, "class", label, epoch))
+        return members[order[position * size : (position + 1) * size]]
 
     def representatives(self, label: int, count: int, network: Classifier, stream: int) -> Int64[Tensor, " b"]:
         """Return the images of one class that stand for it to a network (DREAM, arXiv 2302.14416).
@@ -74,7 +87,8 @@ class RealBatches:
             network: whose features are clustered, un-augmented.
             stream: of the first centres.
         """
-        members = self._members[label]
+        device = self.data.labels.device
+        members = self._members[label].to(device)
         if len(members) <= count:
             return members
         # A second or more of imports, for those who ask for it.
@@ -82,11 +96,17 @@ class RealBatches:
 
         features = embed(network, self.data.subset(members)).cpu().numpy()
         means = KMeans(count, n_init=1, random_state=stream % 2**32)
-        clusters = torch.from_numpy(means.fit_predict(features, sample_weight=self.weights[members].cpu().numpy()))
+        clusters = torch.from_numpy(means.fit_predict(features, sample_weight=self._weights[label].numpy()))
         distances = torch.from_numpy(means.transform(features))
         found = [torch.nonzero(clusters == number).flatten() for number in range(count)]
         nearest = [rows[distances[rows, number].argmin()] for number, rows in enumerate(found) if len(rows)]
-        return members[torch.stack(nearest).to(members.device)]
+        return members[torch.stack(nearest).to(device)]
+
+
+@lru_cache(maxsize=1)
+def _permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
+    # One is enough: a block asks for the iterations of one class after another.
+    return torch.randperm(count, generator=torch.Generator().manual_seed(stream))
 
 
 @final
@@ -153,6 +173,7 @@ class SyntheticBatches:
     std: Float[Tensor, " c"]
     stream: int
     frozen: Sequence[Tensor] = ()
+    _blocks: dict[int, IndexBlocks] = field(default_factory=dict, init=False, repr=False)
 
     def draw(self, label: int, limit: int | None, iteration: int) -> Float[Tensor, "b c h w"]:
         """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more."""
@@ -160,9 +181,19 @@ class SyntheticBatches:
         count = decoded_count(len(stored), self.factor)
         chosen: Int64[Tensor, " b"] | None = None
         if limit is not None and count > limit:
-            generator = rng.generator(self.stream, "class", label, iteration)
-            chosen = torch.randperm(count, generator=generator)[:limit].to(stored.device)
+            chosen = self._chosen(limit).at(label, iteration)
         return normalise(decode(stored, self.factor, chosen), self.mean, self.std)
+
+    def _chosen(self, limit: int) -> IndexBlocks:
+        if limit not in self._blocks:
+            labels = ranks.mine(len(self.pixels))
+            self._blocks[limit] = IndexBlocks(partial(self._drawn, limit), labels, self.pixels[0].device)
+        return self._blocks[limit]
+
+    def _drawn(self, limit: int, label: int, iteration: int) -> Int64[Tensor, " b"]:
+        frozen = len(self.frozen[label]) if self.frozen else 0
+        count = decoded_count(frozen + len(self.pixels[label]), self.factor)
+        return torch.randperm(count, generator=rng.generator(self.stream, "class", label, iteration))[:limit]
 
     def whole(self, real: LabelledImages, prefix: LabelledImages | None = None) -> LabelledImages:
         """Return the synthetic set as it stands, for networks to learn from: training images, without gradients.

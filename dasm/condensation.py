@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm import rng
-from dasm.augment import Operation, Transform, draw
+from dasm import ranks, rng
+from dasm.augment import Operation, Transform
 from dasm.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.errors import ConfigError
 from dasm.formation import decoded_count
 from dasm.networks import Classifier
+from dasm.shared import SharedTransforms
 from dasm.student import Student
 from dasm.train import Trainer
 from dasm.types import LabelledImages
@@ -62,6 +63,7 @@ class Condensing:
         *,
         loops: tuple[int | None, int | None],
         sampler: Sampler,
+        augmentation: tuple[Operation, ...] = (),
     ) -> None:
         """Draw the first network.
 
@@ -72,7 +74,10 @@ class Condensing:
             prefix: decoded training images of the frozen segments.
             loops: pixel updates per network and epochs between two of them; None takes the published number.
             sampler: of the real images.
+            augmentation: shared by both sides, one draw per class.
         """
+        shape, device = real.image_shape, real.labels.device
+        self.shared = SharedTransforms(augmentation, real.num_classes, shape, stream=stream, device=device)
         self.sampler = sampler
         self.student = Student(real=real, prefix=prefix, trainer=trainer, stream=rng.derive(stream, "student"))
         self._loops = loops
@@ -108,9 +113,8 @@ def class_distances(
     iteration: int,
     stream: int,
     sizes: tuple[int, int | None],
-    augmentation: tuple[Operation, ...] = (),
 ) -> Iterator[Float[Tensor, ""]]:
-    """Yield the distance between the gradients of a real and a synthetic batch of every class.
+    """Yield the distance between the gradients of a real and a synthetic batch of every class of this process.
 
     Args:
         state: with the network through which the sets are seen.
@@ -119,12 +123,11 @@ def class_distances(
         iteration: number of the pixel update, from 0.
         stream: of this iteration.
         sizes: real and synthetic images per class; None takes all.
-        augmentation: shared by both sides, one draw per class.
     """
     updates = state.advance(synthetic, iteration)
-    network, shape, device = state.student.network, real.data.image_shape, real.data.labels.device
-    for label in range(real.data.num_classes):
-        shared = draw(augmentation, 1, shape, rng.generator(stream, "shared", label, device=device))
+    network = state.student.network
+    for label in ranks.mine(real.data.num_classes):
+        shared = state.shared.of_class(label, iteration, stream)
         images = state.sampler.draw(real, label, sizes[0], iteration, network=network, updates=updates)
         target = [gradient.detach() for gradient in weight_gradients(network, images, label, shared)]
         images = synthetic.draw(label, sizes[1], iteration)

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dasm import rng
-from dasm.augment import Operation, draw
+from dasm import ranks
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
+from dasm.shared import SharedTransforms
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid, nn.Tanh)
 
@@ -20,25 +20,24 @@ def siamese_pairs(
     synthetic: SyntheticBatches,
     *,
     sizes: tuple[int, int | None],
-    augmentation: tuple[Operation, ...],
+    shared: SharedTransforms,
     iteration: int,
     stream: int,
 ) -> Iterator[tuple[Float[Tensor, "r c h w"], Float[Tensor, "s c h w"]]]:
-    """Yield a real and a synthetic batch of every class under one shared draw of the augmentation.
+    """Yield a real and a synthetic batch of every class of this process under one shared draw of the augmentation.
 
     Args:
         real: batches of the window.
         synthetic: batches of the segment, differentiable in its pixels.
         sizes: real and synthetic images per class; a smaller window is taken whole, None takes all synthetic images.
-        augmentation: one draw per class.
+        shared: one draw per class.
         iteration: number of the pixel update, from 0.
         stream: of this iteration.
     """
-    shape, device = real.data.image_shape, real.data.labels.device
-    for label in range(real.data.num_classes):
-        shared = draw(augmentation, 1, shape, rng.generator(stream, "shared", label, device=device))
+    for label in ranks.mine(real.data.num_classes):
+        transform = shared.of_class(label, iteration, stream)
         sides = real.draw(label, sizes[0], iteration), synthetic.draw(label, sizes[1], iteration)
-        first, second = (shared.repeat(len(images))(images) for images in sides)
+        first, second = (transform.repeat(len(images))(images) for images in sides)
         yield first, second
 
 

@@ -1,6 +1,6 @@
 """Optimise the pixels of one segment under an objective, with checkpoints."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm import rng
+from dasm import ranks, rng
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError, require
+from dasm.history import History
 from dasm.objectives import Objective, State, Surroundings
-from dasm.pixels import PixelOptimiser, PixelRule
+from dasm.pixels import PixelRule
+from dasm.progress import Progress
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -34,6 +36,10 @@ class Matching:
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11).
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
+        patience: end a segment early, when the mean distance of this many iterations is no lower than that of as many
+            before them; rounded up to whole periods of the objective, so that networks of the same ages are compared,
+            and looked at once in every so many iterations. None always goes to the end, as all the papers do.
+        tolerance: share in [0, 1) by which the mean distance has to fall for `patience` to last.
     """
 
     objective: Objective
@@ -43,10 +49,14 @@ class Matching:
     momentum: float | None = None
     match_prefix: bool = False
     windowed: Literal["both", "initial", "matching"] = "both"
+    patience: int | None = None
+    tolerance: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require(self.factor >= 1, "factor must be >= 1", self.factor)
+        require(self.patience is None or self.patience >= 1, "patience must be >= 1", self.patience)
+        require(0 <= self.tolerance < 1, "tolerance must be in [0, 1)", self.tolerance)
         _ = self.rule
 
     @property
@@ -63,8 +73,12 @@ class Matching:
         """Do what the objective does before the first pixel moves.
 
         Raises:
-            ConfigError: the objective needs expert trajectories and gets none.
+            ConfigError: the objective needs expert trajectories and gets none, or runs in several processes and cannot
+                be split.
         """
+        if ranks.count() > 1 and not self.objective.splits:
+            name = type(self.objective).__name__.lower()
+            raise ConfigError(f"objective: {name} as set here cannot be split, got {ranks.count()} processes (run one)")
         found = surroundings or Surroundings()
         if self.objective.needs_experts and not found.experts:
             name = type(self.objective).__name__.lower()
@@ -100,38 +114,56 @@ class Matching:
             surroundings: what else the objective may ask for; None where it needs nothing.
             state: what `prepare` returned, for whoever asks the objective something afterwards; None prepares one.
             stream: the result depends on the arguments and this alone (on a GPU, up to the order of sums).
-            checkpoint: where to continue from and to save to; a continued run ends with the same bytes.
+            checkpoint: where to continue from and to save to; a continued run ends with the same bytes. Of several
+                processes the first one saves, and all of them have to see the file.
             track: wraps the range of iterations still to do, to show progress.
 
         Returns:
-            The pixels, clamped to [0, 1], and the distance of every iteration, summed over the classes.
+            The pixels, clamped to [0, 1], and the distance of every iteration that was done, summed over the classes.
 
         Raises:
-            FloatingPointError: a distance is not finite; names the iteration.
+            FloatingPointError: a distance is not finite; names the iteration. (On a GPU it is noticed some iterations
+                later, but before anything is saved.)
         """
-        pixels = [images.clone().requires_grad_() for images in initial.to(real.labels.device)]
-        turns = len(pixels) if self.objective.class_by_class else 1
-        optimiser = self.rule.start(pixels, planned_ipc, turns, real.std)
         state = self.prepare(real, stream, surroundings) if state is None else state
-        history = torch.zeros(iterations)
-        start = _restore(checkpoint, pixels, optimiser, state, history)
-        batches, synthetic = self._batches(pixels, frozen, real, weights, stream)
-        for iteration in track(range(start, iterations)):
+        progress = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
+        optimiser, history = progress.optimiser, progress.history
+        batches, synthetic = self._batches(progress.pixels, frozen, real, weights, stream)
+        done = progress.restore(checkpoint)
+        for iteration in track(range(done, iterations)):
+            if self._settled(history, iteration):
+                break
             if iteration % self.objective.period == 0:
                 optimiser.clamp()
             optimiser.before()
             draw = rng.derive(stream, "iteration", iteration)
             for distance in self.objective.distances(state, batches, synthetic, iteration, draw):
                 optimiser.accumulate(distance)
-                history[iteration] += distance.detach().cpu()
-            if not history[iteration].isfinite():
-                raise FloatingPointError(f"iteration {iteration}: the distance is {history[iteration].item()}")
+                history.add(iteration, distance)
+            optimiser.gather(history.values[iteration])
+            done = iteration + 1
+            history.watch(done)
             optimiser.step(self.rule.share(iteration, iterations))
-            if checkpoint is not None:
-                done = torch.tensor(iteration + 1)
-                checkpoint.offer(lambda done=done: _pack(done, pixels, optimiser, state, history))  # type: ignore[misc]
-        optimiser.clamp()
-        return torch.stack([images.detach() for images in pixels]).cpu(), history
+            progress.offer(checkpoint, done)
+        return progress.result(done)
+
+    def _begin(
+        self, initial: Tensor, real: LabelledImages, state: State, iterations: int, planned_ipc: int
+    ) -> Progress:
+        pixels = [images.clone().requires_grad_() for images in initial]
+        turns = len(pixels) if self.objective.class_by_class else 1
+        return Progress(
+            pixels=pixels,
+            optimiser=self.rule.start(pixels, planned_ipc, turns, real.std),
+            state=state,
+            history=History(iterations, real.labels.device),
+        )
+
+    def _settled(self, history: History, done: int) -> bool:
+        if self.patience is None:
+            return False
+        period = self.objective.period
+        return history.settled(done, -(-self.patience // period) * period, self.tolerance)
 
     def _batches(
         self,
@@ -150,31 +182,3 @@ class Matching:
             std=real.std,
             stream=rng.derive(stream, "synthetic"),
         )
-
-
-def _pack(
-    done: Tensor, pixels: Sequence[Tensor], optimiser: PixelOptimiser, state: State, history: Tensor
-) -> dict[str, Tensor]:
-    packed = {"iteration": done, "history": history}
-    packed |= {f"pixels.{c}": images for c, images in enumerate(pixels)}
-    packed |= {f"optimiser.{name}": tensor for name, tensor in optimiser.tensors().items()}
-    return packed | {f"state.{name}": tensor for name, tensor in state.tensors().items()}
-
-
-def _restore(
-    checkpoint: Checkpoint | None, pixels: Sequence[Tensor], optimiser: PixelOptimiser, state: State, history: Tensor
-) -> int:
-    saved = checkpoint.load() if checkpoint is not None else None
-    if saved is None:
-        return 0
-    with torch.no_grad():
-        for c, images in enumerate(pixels):
-            images.copy_(saved[f"pixels.{c}"])
-    optimiser.restore(_part(saved, "optimiser."))
-    state.restore(_part(saved, "state."))
-    history.copy_(saved["history"])
-    return int(saved["iteration"])
-
-
-def _part(saved: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm import ranks
 from dasm.errors import require
 
 
@@ -97,6 +98,10 @@ class PixelOptimiser(ABC):
         for gradient, part in zip(self._gradient, found, strict=True):
             if part is not None:
                 gradient += part
+
+    def gather(self, *more: Tensor) -> None:
+        """Add up the gradient, and `more`, over the processes that each have some of the classes."""
+        ranks.add_up([*self._gradient, *more])
 
     @abstractmethod
     def step(self, share: float = 1.0) -> None:

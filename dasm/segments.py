@@ -27,7 +27,7 @@ class SegmentPlan:
 
     Attributes:
         ipc: stored images per class, >= 1.
-        iterations: pixel updates of every class, >= 0.
+        iterations: pixel updates of every class, >= 0; at most so many if the matching has a `patience`.
     """
 
     ipc: int
@@ -69,7 +69,7 @@ def distil_segment(
         track: wraps the iterations still to do, to show progress.
 
     Returns:
-        The segment and the objective's value at every iteration.
+        The segment and the objective's value at every iteration that was done.
     """
     k = len(prefix)
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
@@ -90,7 +90,7 @@ def distil_segment(
         track=track,
     )
     lower, upper = edges(weights.cpu(), rank, real.labels.cpu()) if rank is not None else (0.0, 1.0)
-    made = {"index": k, "factor": matching.factor, "iterations": plan.iterations}
+    made = {"index": k, "factor": matching.factor, "iterations": len(history)}
     segment = stored_segment(freeze(pixels.flatten(0, 1)), sources, lower=lower, upper=upper, **made)
     extras = matching.objective.finish(state, decoded([segment], real))
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history

@@ -44,8 +44,12 @@ class LabelledImages:
     targets: Float[Tensor, "n k"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse labels that name no class."""
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
+        """Refuse labels that name no class.
+
+        Those on a GPU, which would have to be waited for, are of sets that were made on the CPU.
+        """
+        looked_at = len(self.labels) and not self.labels.is_cuda
+        if looked_at and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
             raise ConfigError(f"labels must be in [0, {self.num_classes}), got {sorted(set(self.labels.tolist()))}")
         if self.targets is not None and self.targets.shape[1] != self.num_classes:
             raise ConfigError(f"soft labels must be over {self.num_classes} classes, got {self.targets.shape[1]}")

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from dasm import ranks
 from dasm.errors import ConfigError
 from dasm.footprint import footprint
 from dasm.lineage import fingerprint
@@ -31,7 +32,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         rank: rank fractions behind the window, or None.
         joint: forget the segments so far, but not their size and effort.
     """
-    study, device = runtime.start()
+    study, device = runtime.start(splits=True)
     matching = methods.section(study, arm, "matching", Matching)
     plan = build(SegmentPlan, methods.plan(study, arm, k), f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
@@ -74,9 +75,12 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
             )
         except FloatingPointError as error:
             raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
+        entry["iterations"] = len(history)
         entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
         if segment.soft_labels is not None:
             entry["bytes"] = asdict(footprint([segment]))
+    if ranks.number() > 0:
+        return
     folder = layout.distilled(arm, k + 1)
     write_state(
         folder,

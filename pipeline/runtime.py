@@ -1,5 +1,6 @@
 """What every stage does around its work: a process that dies with DVC, determinism, progress, checkpoints, cost."""
 
+import atexit
 import ctypes
 import hashlib
 import json
@@ -15,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
 import dasm
+from dasm import ranks
 from dasm.checkpoint import Checkpoint
+from dasm.errors import ConfigError
 from dasm.ledger import Cost, metered
 from dasm.memory import keep_freed_memory
 from dasm.tables import write_atomically
@@ -31,11 +35,18 @@ _PR_SET_PDEATHSIG = 1
 _LOG_EVERY_SECONDS = 10.0
 
 
-def start() -> tuple[dict[str, Any], str]:
+def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
     """Set the process up for the study in force.
 
+    Args:
+        splits: whether the stage can be done by several processes, as `torchrun` starts them.
+
     Returns:
-        The parameters, and the device: the first GPU, or the CPU (`DASM_DEVICE` overrides).
+        The parameters, and the device: the first GPU (with several processes: one each), or the CPU (`DASM_DEVICE`
+        overrides).
+
+    Raises:
+        ConfigError: several processes do a stage that cannot be split.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     sys.meta_path.insert(0, _WithoutPandas())
@@ -48,16 +59,34 @@ def start() -> tuple[dict[str, Any], str]:
     keep_freed_memory()
     study = params.read()
     torch.set_num_threads(params.value(study, "threads"))
-    return study, os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _join(splits, device)
+    return study, device
+
+
+def _join(splits: bool, device: str) -> None:
+    if not splits:
+        raise ConfigError(f"torchrun: only distilling can be split, got {os.environ['WORLD_SIZE']} processes (run one)")
+    if device.startswith("cuda"):
+        # By its name alone the device is then each process's own, and a checkpoint's name the same for all.
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    atexit.register(dist.destroy_process_group)
 
 
 @contextmanager
 def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
-    """Meter a stage and write its cost to `data/ledger/<name>.json`; what the block adds to the entry goes in too."""
+    """Meter a stage and write its cost to `data/ledger/<name>.json`; what the block adds to the entry goes in too.
+
+    Of several processes the first one writes its own cost, and how many they were.
+    """
     entry: dict[str, Any] = {"stage": stage, "name": os.environ.get("DVC_STAGE", name), **more}
     with metered() as cost:
         yield entry
-    entry |= _rounded(cost)
+    if ranks.number() > 0:
+        return
+    entry |= _rounded(cost) | ({"processes": ranks.count()} if ranks.count() > 1 else {})
     text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
     write_atomically(layout.LEDGER / f"{name}.json", lambda path: path.write_text(text))
     log.info("%s: %.1f s, %d images forward on %s", entry["name"], cost.seconds, cost.forward_images, cost.device)
@@ -81,7 +110,9 @@ def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Check
     torch's version. Work with anything changed never continues from it.
     """
     whole = hashlib.blake2b(digest_size=12)
-    whole.update(json.dumps([identity, torch.__version__], sort_keys=True, default=str).encode())
+    # Sums over several processes have an order of their own.
+    several = [ranks.count()] if ranks.count() > 1 else []
+    whole.update(json.dumps([identity, torch.__version__, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:
         whole.update(tensor.contiguous().cpu().numpy().tobytes())
     for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):

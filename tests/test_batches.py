@@ -115,7 +115,8 @@ def test_the_limit_is_drawn_without_replacement(limit, iteration):
 
 
 def test_every_synthetic_image_is_drawn_equally_often():
-    counts = Counter(n for i in range(600) for n in numbers(synthetic(6, 1).draw(0, 2, i)))
+    batches = synthetic(6, 1)
+    counts = Counter(n for i in range(600) for n in numbers(batches.draw(0, 2, i)))
     assert [counts[n] / 1200 for n in range(6)] == pytest.approx([1 / 6] * 6, abs=0.04)
 
 

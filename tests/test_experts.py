@@ -246,7 +246,7 @@ def project(task, tmp_path, monkeypatch):
         "planned_ipc": 2,
     }
     for module in ("pipeline.experts", "pipeline.distillation"):
-        monkeypatch.setattr(f"{module}.runtime.start", lambda: (study, "cpu"))
+        monkeypatch.setattr(f"{module}.runtime.start", lambda **_: (study, "cpu"))
         monkeypatch.setattr(f"{module}.read_split", lambda *_: task.train)
     for arm in ("plain", "whole", "dasm"):
         layout.distilled(arm, 0).mkdir(parents=True)

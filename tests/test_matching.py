@@ -1,8 +1,12 @@
 """The pixel optimiser, and a run that is interrupted."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
 
+from dasm import history as history_module
 from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.formation import decode
@@ -136,6 +140,66 @@ def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path):
         assert torch.equal(again, history)
 
 
+def still(trainer, **options):
+    """Whole images instead of batches, and no augmentation: within a period every iteration is like the one before."""
+    objective = Gradient(real_batch=99, inner_iterations=3, network_images=0, augmentation=())
+    return Matching(objective=objective, trainer=trainer, learning_rate=1e-9, **options)
+
+
+def test_a_segment_ends_when_its_pixels_no_longer_come_closer(trainer, blobs):
+    """Two windows of two whole periods each, because five iterations are no whole number of periods."""
+    _, full = run(still(trainer), blobs, 40)
+    assert len(full) == 40, "off by default"
+    windows = full[:36].unflatten(0, (-1, 6)).double().mean(1)
+    tolerance = 0.01
+    falls = [bool(b < a * (1 - tolerance)) for a, b in pairwise(windows)]
+    expected = 6 * (falls.index(False) + 2)
+    pixels, history = run(still(trainer, patience=5, tolerance=tolerance), blobs, 40)
+    assert len(history) == expected < 40
+    assert torch.equal(history, full[:expected])
+    shorter, _ = run(still(trainer), blobs, expected)
+    assert torch.equal(pixels, shorter)
+
+
+def test_a_segment_whose_pixels_come_closer_goes_to_its_end(matching, blobs):
+    eager = replace(matching, patience=9, tolerance=0.0)
+    _, full = run(matching, blobs, 27)
+    means = full.unflatten(0, (3, 9)).mean(1)
+    assert means[0] > means[1] > means[2]
+    assert torch.equal(run(eager, blobs, 27)[1], full)
+
+
+def test_a_segment_that_ends_early_ends_there_when_it_was_interrupted(trainer, blobs, tmp_path):
+    patient = still(trainer, patience=3, tolerance=0.9)
+    whole, history = run(patient, blobs, 20)
+    assert len(history) == 6
+    for stop in (2, 3, 5, 6):
+        path = tmp_path / f"{stop}.safetensors"
+
+        def stopping(work, stop=stop):
+            for item in work:
+                if item == stop:
+                    raise KeyboardInterrupt
+                yield item
+
+        with pytest.raises(KeyboardInterrupt):
+            run(patient, blobs, 20, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
+        resumed, again = run(patient, blobs, 20, checkpoint=Checkpoint(path, every_seconds=0.0))
+        assert torch.equal(resumed, whole) and torch.equal(again, history)
+
+
+def test_what_is_not_finite_is_never_saved(trainer, blobs, tmp_path, monkeypatch):
+    """Where a device is seldom looked at, a checkpoint is looked at before it is written."""
+    monkeypatch.setattr(history_module, "_LOOK_EVERY", {})
+    checkpoint = Checkpoint(tmp_path / "saved.safetensors", every_seconds=0.0)
+    initial = torch.full((3, 2, 1, 8, 8), float("nan"))
+    matching = Matching(objective=Gradient(real_batch=8, network_images=0), trainer=trainer, factor=1)
+    for saved in (checkpoint, None):
+        with pytest.raises(FloatingPointError, match="iteration 0: the distance is nan"):
+            matching.optimise(initial, blobs, torch.ones(48), iterations=3, planned_ipc=10, stream=0, checkpoint=saved)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_result_depends_on_the_stream_and_not_on_the_global_one(matching, blobs):
     first, _ = run(matching, blobs, 3)
     torch.manual_seed(123)
@@ -183,7 +247,9 @@ def test_tiles_not_drawn_do_not_move():
     assert stored.grad[0, 0, 4:].abs().max() == 0
 
 
-@pytest.mark.parametrize(("option", "value"), [("factor", 0), ("learning_rate", 0.0), ("momentum", 1.0)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("factor", 0), ("learning_rate", 0.0), ("momentum", 1.0), ("patience", 0), ("tolerance", 1.0)]
+)
 def test_values_out_of_range_are_refused(trainer, option, value):
     with pytest.raises(ConfigError, match=option):
         Matching(objective=Gradient(), trainer=trainer, **{option: value})

@@ -76,6 +76,14 @@ class Objective(ABC):
     def period(self) -> int:
         """Iterations between two outer iterations: the pixels are clamped to [0, 1] at the start of each."""
 
+    @property
+    def splits(self) -> bool:
+        """Whether several processes may each take some of the classes (`dasm.ranks`).
+
+        If so, `distances` yields those of `ranks.mine` alone, and all else that it does is the same in every process.
+        """
+        return False
+
     @abstractmethod
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         """Do what does not depend on the synthetic images.

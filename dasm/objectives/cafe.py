@@ -34,6 +34,7 @@ from dasm.errors import require
 from dasm.features import class_means, layer_features, siamese_pairs
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.shared import SharedTransforms
 from dasm.student import Student
 from dasm.train import Trainer
 from dasm.types import LabelledImages
@@ -94,7 +95,9 @@ class CAFE(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         student = Student(real=real, prefix=surroundings.prefix, trainer=trainer, stream=rng.derive(stream, "student"))
-        return _Watched(student, self)
+        shape, device = real.image_shape, real.labels.device
+        shared = SharedTransforms(self.augmentation, real.num_classes, shape, stream=stream, device=device)
+        return _Watched(student, self, shared)
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
@@ -106,7 +109,7 @@ class CAFE(Objective):
             real,
             synthetic,
             sizes=(self.real_batch, self.synthetic_batch),
-            augmentation=self.augmentation,
+            shared=state.shared,
             iteration=iteration,
             stream=draw,
         )
@@ -129,17 +132,17 @@ class CAFE(Objective):
 def _discrimination(
     embedding: Float[Tensor, "b d"], centres: Float[Tensor, "k d"], sizes: Sequence[int]
 ) -> Float[Tensor, ""]:
-    classes = torch.arange(len(sizes), device=embedding.device)
-    labels = classes.repeat_interleave(torch.tensor(sizes, device=embedding.device))
-    return F.cross_entropy(embedding @ centres.T, labels, reduction="sum")
+    labels = [torch.full((size,), label, device=embedding.device) for label, size in enumerate(sizes)]
+    return F.cross_entropy(embedding @ centres.T, torch.cat(labels), reduction="sum")
 
 
 @final
 class _Watched:
     """A student that learns, and is given up, by its accuracy on real images."""
 
-    def __init__(self, student: Student, options: CAFE) -> None:
+    def __init__(self, student: Student, options: CAFE, shared: SharedTransforms) -> None:
         self.student = student
+        self.shared = shared
         self._options = options
         self._seen: list[float] = []
         self._tests = 0
@@ -166,7 +169,8 @@ class _Watched:
         images = [real.draw(label, self._options.test_batch, self._tests) for label in range(real.data.num_classes)]
         self._tests += 1
         answers = self.student.network(torch.cat(images)).argmax(1).split([len(batch) for batch in images])
-        return sum(float((found == label).double().mean()) for label, found in enumerate(answers)) / len(images)
+        shares = torch.stack([(found == label).double().mean() for label, found in enumerate(answers)])
+        return sum(shares.tolist()) / len(images)
 
     def tensors(self) -> dict[str, Tensor]:
         seen = torch.tensor(self._seen, dtype=torch.float64)

@@ -66,6 +66,11 @@ class DC(Objective):
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
 
+    @property
+    def splits(self) -> bool:
+        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
+        return self.sampler == "random"
+
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
         return Condensing(real, trainer, stream, surroundings.prefix, loops=(self.outer, self.inner), sampler=sampler)

@@ -16,15 +16,18 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from dasm import rng
+from dasm import ranks, rng
 from dasm.augment import Operation
 from dasm.batches import RealBatches, SyntheticBatches
-from dasm.errors import require
+from dasm.blocks import brought
+from dasm.errors import ConfigError, require
 from dasm.features import class_means, siamese_pairs
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.shared import SharedTransforms
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -58,8 +61,17 @@ class DM(Objective):
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=1.0, momentum=0.5, normalised=True)
 
+    @property
+    def splits(self) -> bool:
+        return True
+
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
-        return _Networks(real, trainer)
+        shape, device = real.image_shape, real.labels.device
+        shared = SharedTransforms(self.augmentation, real.num_classes, shape, stream=stream, device=device)
+        state = _Networks(real, trainer, shared)
+        if ranks.count() > 1 and any(isinstance(layer, _BatchNorm) for layer in state.fresh(stream).modules()):
+            raise ConfigError("objective: dm sees all classes in one batch-normalised batch, which cannot be split")
+        return state
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
@@ -69,10 +81,12 @@ class DM(Objective):
             real,
             synthetic,
             sizes=(self.real_batch, self.synthetic_batch),
-            augmentation=self.augmentation,
+            shared=state.shared,
             iteration=iteration,
             stream=draw,
         )
+        if not ranks.mine(real.data.num_classes):
+            return
         theirs, ours = zip(*pairs, strict=True)
         network = state.fresh(rng.derive(draw, "network"))
         with torch.no_grad():
@@ -85,12 +99,17 @@ class DM(Objective):
 class _Networks:
     """Where networks come from; nothing passes from one pixel update to the next."""
 
-    def __init__(self, real: LabelledImages, trainer: Trainer) -> None:
-        self._real = real
+    def __init__(self, real: LabelledImages, trainer: Trainer, shared: SharedTransforms) -> None:
+        self.shared = shared
+        self._like = real.subset(real.members(0)[:1]).to("cpu")
+        self._device = real.labels.device
         self._trainer = trainer
 
     def fresh(self, stream: int) -> Classifier:
-        return self._trainer.start(self._real, stream).network
+        network = self._trainer.start(self._like, stream).network
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data = brought(tensor.data, self._device)
+        return network
 
     def tensors(self) -> dict[str, Tensor]:
         return {}

@@ -69,20 +69,27 @@ class DSA(Objective):
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
 
+    @property
+    def splits(self) -> bool:
+        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
+        return self.sampler == "random"
+
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
-        return Condensing(real, trainer, stream, surroundings.prefix, loops=(self.outer, self.inner), sampler=sampler)
+        return Condensing(
+            real,
+            trainer,
+            stream,
+            surroundings.prefix,
+            loops=(self.outer, self.inner),
+            sampler=sampler,
+            augmentation=self.augmentation,
+        )
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, Condensing), "a state is only used by the objective that made it"
         yield from class_distances(
-            state,
-            real,
-            synthetic,
-            iteration=iteration,
-            stream=draw,
-            sizes=(self.real_batch, self.synthetic_batch),
-            augmentation=self.augmentation,
+            state, real, synthetic, iteration=iteration, stream=draw, sizes=(self.real_batch, self.synthetic_batch)
         )

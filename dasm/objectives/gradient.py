@@ -18,12 +18,11 @@ from functools import partial
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from dasm import rng
+from dasm import ranks, rng
 from dasm.augment import Operation, Transform
-from dasm.augment import draw as draw_transform
 from dasm.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.chain import Chain
 from dasm.classwise import chain_distance, chain_gradients, class_gradients, distance
@@ -31,6 +30,7 @@ from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.shared import SharedTransforms
 from dasm.train import Learner, Trainer
 from dasm.types import LabelledImages
 
@@ -84,10 +84,18 @@ class Gradient(Objective):
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=5e-3, momentum=0.5, by_budget=True)
 
+    @property
+    def splits(self) -> bool:
+        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
+        return self.sampler == "random"
+
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
-        return _Network(real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler)
+        shared = SharedTransforms(
+            self.augmentation, real.num_classes, real.image_shape, stream=stream, device=real.labels.device
+        )
+        return _Network(real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler, shared=shared)
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
@@ -96,31 +104,27 @@ class Gradient(Objective):
         if iteration % self.inner_iterations == 0:
             state.renew(iteration // self.inner_iterations)
         network, data = state.learner.network, real.data
-        shared = draw_transform(
-            self.augmentation,
-            data.num_classes,
-            data.image_shape,
-            rng.generator(draw, "shared", device=data.labels.device),
-        )
+        shared, mine = state.shared.of_all(iteration, draw), ranks.mine(data.num_classes)
         updates = iteration % self.inner_iterations
         pairs = (
             (
                 state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates),
                 synthetic.draw(label, self.synthetic_batch, iteration),
             )
-            for label in range(data.num_classes)
+            for label in mine
         )
         chain = self._chain(network)
         if chain is None:
-            for label, pair in enumerate(pairs):
+            for label, pair in zip(mine, pairs, strict=True):
                 transform = shared.at(slice(label, label + 1))
                 target = [g.detach() for g in class_gradients(network, pair[0], label, transform)]
                 yield distance(
                     class_gradients(network, pair[1], label, transform, differentiable=True), target, self.metric
                 )
         else:
-            for labels, group in _groups(pairs, chain.part(data.image_shape)):
-                sides = [_augmented(batches, shared.at(labels)) for batches in zip(*group, strict=True)]
+            for classes, group in _groups(pairs, mine.start, chain.part(data.image_shape)):
+                sides = [_augmented(batches, shared.at(classes)) for batches in zip(*group, strict=True)]
+                labels = torch.arange(classes.start, classes.stop, device=data.labels.device)
                 target = chain_gradients(chain, sides[0], labels)
                 yield chain_distance(chain, sides[1], labels, target, partial(distance, metric=self.metric))
         state.learn(iteration)
@@ -133,18 +137,19 @@ class Gradient(Objective):
 
 
 def _groups(
-    pairs: Iterable[tuple[Tensor, Tensor]], limit: int
-) -> Iterator[tuple[Int64[Tensor, " k"], list[tuple[Tensor, Tensor]]]]:
-    # Neighbouring classes with batches of the same sizes, as many as make a part of `limit` images, at least one.
-    first, group = 0, list[tuple[Tensor, Tensor]]()
-    for label, pair in enumerate(pairs):
+    pairs: Iterable[tuple[Tensor, Tensor]], first: int, limit: int
+) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+    # Neighbouring classes, from the first one on, with batches of the same sizes: as many as make a part of `limit`
+    # images, at least one.
+    group = list[tuple[Tensor, Tensor]]()
+    for label, pair in enumerate(pairs, first):
         sizes = [len(side) for side in pair]
         if group and (sizes != [len(side) for side in group[0]] or (len(group) + 1) * max(sizes) > limit):
-            yield torch.arange(first, label, device=pair[0].device), group
+            yield slice(first, label), group
             first, group = label, []
         group.append(pair)
     if group:
-        yield torch.arange(first, first + len(group), device=group[0][0].device), group
+        yield slice(first, first + len(group)), group
 
 
 def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
@@ -157,8 +162,18 @@ def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform
 class _Network:
     """The matching network: redrawn, then trained on all real images between pixel updates."""
 
-    def __init__(self, *, real: LabelledImages, trainer: Trainer, stream: int, steps: int, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        *,
+        real: LabelledImages,
+        trainer: Trainer,
+        stream: int,
+        steps: int,
+        sampler: Sampler,
+        shared: SharedTransforms,
+    ) -> None:
         self.sampler = sampler
+        self.shared = shared
         self._real = real
         self._trainer = trainer
         self._stream = stream

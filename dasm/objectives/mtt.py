@@ -19,13 +19,14 @@ from sys import maxsize
 from typing import ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
 from dasm.batches import RealBatches, SyntheticBatches
+from dasm.blocks import brought
 from dasm.errors import require
 from dasm.networks import Classifier
 from dasm.objectives import Extras, Objective, State, Surroundings
@@ -122,20 +123,20 @@ class MTT(Objective):
         start, target = self._ends(state.experts, iteration, rng.generator(draw, "expert"))
         journey = Journey(
             network=state.network,
-            start=start.to(images.device),
-            target=target.to(images.device),
+            start=brought(start, images.device),
+            target=brought(target, images.device),
             images=images.detach(),
             labels=classes.repeat_interleave(len(images) // len(classes)),
             steps=self._steps(images, draw),
             rate=state.rate,
         )
         distance, pixels, slope = journey.constant() if self.unroll == "constant" else journey.full()
-        skipped = self.threshold is not None and bool(distance > self.threshold)
+        # Without asking a GPU whether it is: zeros, and everything stays as it was.
+        skipped = None if self.threshold is None else distance > self.threshold
         # The gradient is known already: a scalar of that value with that gradient.
-        carrier = (images * (torch.zeros_like(pixels) if skipped else pixels)).sum()
+        carrier = (images * (pixels if skipped is None else pixels.masked_fill(skipped, 0))).sum()
         yield distance + (carrier - carrier.detach())
-        if not skipped:
-            state.learn(slope, self.step_size_rate, self.step_size_momentum)
+        state.learn(slope, self.step_size_rate, self.step_size_momentum, skipped)
 
     def finish(self, state: State, images: LabelledImages) -> Extras:  # noqa: ARG002
         assert isinstance(state, _Student), "a state is only used by the objective that made it"
@@ -161,9 +162,10 @@ class MTT(Objective):
         size = min(self.synthetic_batch or n, n)
         orders = [epoch_batch(n, size, step, rng.derive(draw, "order")) for step in range(self.student_steps)]
         streams = [rng.generator(draw, "student", step, device=device) for step in range(self.student_steps)]
+        sizes = [len(order) for order in orders]
         return [
-            (order.to(device), draw_transform(self.augmentation, len(order), (c, h, w), stream))
-            for order, stream in zip(orders, streams, strict=True)
+            (order, draw_transform(self.augmentation, len(order), (c, h, w), stream))
+            for order, stream in zip(brought(torch.cat(orders), device).split(sizes), streams, strict=True)
         ]
 
 
@@ -178,9 +180,14 @@ class _Student:
         self.rate = torch.tensor(rate, dtype=torch.float64, device=next(network.parameters()).device)
         self._velocity = torch.zeros_like(self.rate)
 
-    def learn(self, slope: Float[Tensor, ""], learning_rate: float, momentum: float) -> None:
-        self._velocity = momentum * self._velocity + slope
-        self.rate = self.rate - learning_rate * self._velocity
+    def learn(
+        self, slope: Float[Tensor, ""], learning_rate: float, momentum: float, skipped: Bool[Tensor, ""] | None
+    ) -> None:
+        velocity = momentum * self._velocity + slope
+        rate = self.rate - learning_rate * velocity
+        if skipped is not None:
+            velocity, rate = torch.where(skipped, self._velocity, velocity), torch.where(skipped, self.rate, rate)
+        self._velocity, self.rate = velocity, rate
 
     def tensors(self) -> dict[str, Tensor]:
         return {"rate": self.rate, "velocity": self._velocity}

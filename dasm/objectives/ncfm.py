@@ -25,13 +25,13 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.augment import draw as draw_transform
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import require
 from dasm.features import siamese_pairs
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.shared import SharedTransforms
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -83,19 +83,31 @@ class NCFM(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         steps = self.epochs * -(-len(real) // trainer.recipe.batch_size)
-        return _Pool(real, trainer, rng.derive(stream, "pool"), size=self.networks, steps=steps)
+        shared, own = (
+            SharedTransforms(
+                self.augmentation,
+                real.num_classes,
+                real.image_shape,
+                stream=stream,
+                device=real.labels.device,
+                name=name,
+            )
+            for name in ("shared", "calibration")
+        )
+        pool = rng.derive(stream, "pool")
+        return _Pool(real, trainer, pool, size=self.networks, steps=steps, transforms=(shared, own))
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, _Pool), "a state is only used by the objective that made it"
         mixed, trained = state.mix(rng.derive(draw, "network"))
-        device = real.data.labels.device
+        device, (shared, own) = real.data.labels.device, state.transforms
         pairs = siamese_pairs(
             real,
             synthetic,
             sizes=(self.real_batch, self.synthetic_batch),
-            augmentation=self.augmentation,
+            shared=shared,
             iteration=iteration,
             stream=draw,
         )
@@ -108,12 +120,7 @@ class NCFM(Objective):
             frequencies = torch.randn(shape, generator=generator, device=device).to(features)
             value = _SCALE * discrepancy(features, target, frequencies, self.amplitude)
             if self.calibration:
-                transform = draw_transform(
-                    self.augmentation,
-                    1,
-                    real.data.image_shape,
-                    rng.generator(draw, "calibration", label, device=device),
-                )
+                transform = own.of_class(label, iteration, draw)
                 images = synthetic.draw(label, self.synthetic_batch, iteration)
                 logits = trained(transform.repeat(len(images))(images))
                 value = value + self.calibration * F.cross_entropy(logits, torch.full_like(logits[:, 0], label).long())
@@ -150,7 +157,17 @@ def _characteristic(features: Float[Tensor, "b d"], frequencies: Float[Tensor, "
 class _Pool:
     """Pairs of an untrained and a trained network; nothing passes from one pixel update to the next."""
 
-    def __init__(self, real: LabelledImages, trainer: Trainer, stream: int, *, size: int, steps: int) -> None:
+    def __init__(
+        self,
+        real: LabelledImages,
+        trainer: Trainer,
+        stream: int,
+        *,
+        size: int,
+        steps: int,
+        transforms: tuple[SharedTransforms, SharedTransforms],
+    ) -> None:
+        self.transforms = transforms
         streams = [rng.derive(stream, number) for number in range(size)]
         self._pairs = [(trainer.start(real, each).network, *trainer.train(real, steps, each)) for each in streams]
         self._mixed = trainer.start(real, stream).network.eval()

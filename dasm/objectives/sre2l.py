@@ -101,12 +101,13 @@ class SRe2L(Objective):
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, _Teacher), "a state is only used by the objective that made it"
         wanted = state.window(real) if self.statistics == "window" else remembered(state.network)
-        classes = torch.arange(len(synthetic.pixels), device=synthetic.pixels[0].device)
+        classes, size = range(len(synthetic.pixels)), self.classes_per_batch
         for number in range(decoded_count(len(synthetic.pixels[0]), synthetic.factor)):
-            for part, labels in enumerate(classes.split(self.classes_per_batch)):
-                images = one_of_each(synthetic, labels, number)
+            for part, batch in enumerate(classes[first : first + size] for first in classes[::size]):
+                images = one_of_each(synthetic, batch, number)
                 generator = rng.generator(draw, "shared", number, part, device=images.device)
                 shared = draw_transform(self.augmentation, 1, real.data.image_shape, generator)
+                labels = torch.arange(batch.start, batch.stop, device=images.device)
                 yield self.loss(state.network, shared.repeat(len(images))(images), labels, wanted)
 
     def loss(
@@ -135,10 +136,10 @@ class SRe2L(Objective):
         return Extras(soft_labels=(predict(state.network, images) / self.temperature).softmax(1).cpu())
 
 
-def one_of_each(synthetic: SyntheticBatches, labels: Int64[Tensor, " k"], number: int) -> Float[Tensor, "k c h w"]:
+def one_of_each(synthetic: SyntheticBatches, classes: range, number: int) -> Float[Tensor, "k c h w"]:
     """Return decoded training image `number` of each of these classes, normalised, differentiable in the pixels."""
-    chosen = torch.tensor([number], device=labels.device)
-    images = [decode(synthetic.pixels[label], synthetic.factor, chosen) for label in labels.tolist()]
+    chosen = torch.arange(number, number + 1, device=synthetic.pixels[0].device)
+    images = [decode(synthetic.pixels[label], synthetic.factor, chosen) for label in classes]
     return normalise(torch.cat(images), synthetic.mean, synthetic.std)
 
 

@@ -109,7 +109,7 @@ def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path):
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
-        "match_prefix, windowed); did you mean 'objective'?"
+        "match_prefix, windowed, patience, tolerance); did you mean 'objective'?"
     ]
 
 
