@@ -57,6 +57,18 @@ def test_levels_of_parts_are_those_of_the_whole():
     assert parts.moments() == whole.moments()
 
 
+def test_levels_are_counted_in_pieces_too_small_for_the_threads_of_torch(monkeypatch):
+    """With two threads it would share out more than 32,767 pixels, and spin beside the decoders while it waits."""
+    images, sizes, count = noise(3, 2, 150, 150), [], torch.bincount
+    monkeypatch.setattr("torch.bincount", lambda pixels, **more: sizes.append(len(pixels)) or count(pixels, **more))
+    levels = Levels(2)
+    levels.add(images)
+    assert max(sizes) < 32_768 and sum(sizes) == images.size
+    mean, std = levels.moments()
+    assert mean == pytest.approx((images / 255).mean(axis=(0, 2, 3)), rel=1e-9)
+    assert std == pytest.approx((images / 255).std(axis=(0, 2, 3)), rel=1e-9)
+
+
 def test_a_constant_channel_does_not_divide_by_zero():
     task = source(np.full((8, 1, 2, 2), 7, dtype=np.uint8), [0, 1] * 4).task()
     assert task.train.std.tolist() == pytest.approx([1 / 255])
