@@ -38,6 +38,7 @@ def start() -> tuple[dict[str, Any], str]:
         The parameters, and the device: the first GPU, or the CPU (`DASM_DEVICE` overrides).
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of a damaged image the stage says what there is to say
     sys.meta_path.insert(0, _WithoutPandas())
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.

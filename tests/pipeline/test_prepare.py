@@ -1,6 +1,7 @@
 """Bad data through `python -m pipeline prepare`: one line that names file and reason, exit code 1, nothing written."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ PHOTOGRAPH = encode(noise(40, 50, 3), "JPEG")
 def project(tmp_path, monkeypatch):
     """An empty project; what the stage sets for its own process is undone."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("PIL"), "level", logging.NOTSET)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     monkeypatch.setattr("pipeline.runtime.ctypes", SimpleNamespace(CDLL=lambda _: SimpleNamespace(prctl=lambda *_: 0)))
@@ -225,6 +227,16 @@ def test_good_data_is_prepared_and_stays_when_the_next_is_bad(capsys):
     before = digests(Path("data"))
     assert main(["prepare"]) == 1
     assert digests(Path("data")) == before
+
+
+@pytest.mark.usefixtures("project")
+def test_pillow_does_not_talk_beside_the_one_line(capsys, caplog):
+    """It would log how many samples the header promises."""
+    tag = b"\x15\x01\x03\x00\x01\x00\x00\x00"
+    damaged = encode(noise(4, 4, 3), "TIFF").replace(tag + b"\x03\x00", tag + b"\xf6\x00")
+    study(a_file("in/dog/3.tif", damaged)())
+    assert refused(capsys).startswith("error: in/dog/3.tif: must be a readable image (")
+    assert caplog.messages == []
 
 
 @pytest.mark.usefixtures("project")
