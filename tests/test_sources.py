@@ -136,6 +136,23 @@ def test_the_first_damaged_image_is_reported_and_the_rest_is_left():
     assert len(begun) < 200
 
 
+def test_blocks_that_nobody_waits_for_any_more_are_not_begun(monkeypatch):
+    """Two threads are at work on the next two when the first image turns out to be damaged."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    begun, never = [], threading.Event()
+
+    def block(number):
+        begun.append(number)
+        if number == 0:
+            raise ConfigError("image 0")
+        never.wait(0.5)
+        return dots(0)
+
+    with pytest.raises(ConfigError, match=r"^image 0$"):
+        by_hand(1000, lambda: (lambda number=number: block(number) for number in range(1000))).task()
+    assert len(begun) <= 3
+
+
 @pytest.mark.parametrize("count", [3, 5])
 def test_a_set_that_changed_since_it_was_opened_is_refused(count):
     made = by_hand(4, lambda: array_blocks([dots(*range(count))]))
