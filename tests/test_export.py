@@ -94,6 +94,15 @@ def test_the_same_set_gives_the_same_bytes_every_time(tmp_path):
     assert len({str(digests(tmp_path / f"t{number}")) for number in range(8)}) == 1
 
 
+def test_in_which_order_somebody_wrote_down_where_a_set_comes_from_does_not_count(tmp_path):
+    first = exported(tmp_path, [extras(stored_images(k), "both") for k in range(2)])
+    data = dasm.load(first)
+    backwards = tuple(dict(reversed(recorded.items())) for recorded in data.provenance)
+    (tmp_path / "second").mkdir()
+    export(tmp_path / "second", replace(data, provenance=backwards))
+    assert digests(tmp_path / "second") == digests(first)
+
+
 # datasets and what it loads warn about things that are not ours.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("factors", [(2, 2), (2, 1)])
