@@ -100,7 +100,7 @@ def _once(run: Callable[[], object], into: Measured, device: str) -> None:
         torch.cuda.synchronize()
     into.seconds.append(time.perf_counter() - start)
     into.cpu_seconds.append(time.process_time() - cpu)
-    into.peak_mb = max(into.peak_mb, _peak_mb(device))
+    into.peak_mb = max(into.peak_mb, peak_mb(device))
 
 
 def _gflop(run: Callable[[], object]) -> float:
@@ -122,7 +122,7 @@ def _forget_peak(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mb(device: str) -> int:
+def peak_mb(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() >> 20
     status = Path("/proc/self/status")

@@ -2,12 +2,13 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,30 +19,38 @@ from dasm.lineage import FIELDS, parts
 from dasm.segments import decoded
 from dasm.types import LabelledImages, Segment, normalise
 
+#: What a network is to say of an image: its class, or the distribution that is stored with it.
+LABELS = ("auto", "hard", "soft")
+
 #: What the segments of a set have in common.
 SHARED = ("class_names", "mean", "std")
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DistilledSet(Dataset[tuple[Tensor, int]]):
+class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
     """Segments from easy to hard, read as the training images they decode to.
 
-    Item i is what a network learns from: (normalised image (c h w), class index), that is
-    `(labelled().inputs()[i], labelled().labels[i])`, without augmentation. A stored image with multi-formation factor f
-    decodes to f * f of them, one at a time, when they are asked for. Normalised means: pixels in [0, 1] minus `mean`,
-    divided by `std`; real images have to be treated likewise before the network sees them.
+    Item i is what a network learns from: (normalised image (c h w), what to say of it), without augmentation, in the
+    order of `labelled()`. The latter is a class index, an int, or where `soft` holds a distribution over the classes, a
+    float tensor (k); cross-entropy takes either. A stored image with multi-formation factor f decodes to f * f images,
+    one at a time, when they are asked for. Normalised means: pixels in [0, 1] minus `mean`, divided by `std`; real
+    images have to be treated likewise before the network sees them.
 
     Attributes:
         segments: the first one first; at least one.
         provenance: of each segment, plain values: `class_names`, `mean`, `std`, `content`, `parent`, `recipe`, …
+        labels: `auto` gives soft labels if any segment stores them, as the benchmark trains (the classes of other
+            segments become distributions without doubt); `hard` gives class indices whatever is stored; `soft` is
+            `auto`, but refuses a set that stores none.
     """
 
     segments: tuple[Segment, ...]
     provenance: tuple[Mapping[str, Any], ...]
+    labels: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse segments of different real sets."""
+        """Refuse segments of different real sets, and soft labels where there are none."""
         require(bool(self.segments), "must have at least one segment", 0)
         for name in SHARED:
             for number, recorded in enumerate(self.provenance):
@@ -49,12 +58,15 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
                     raise ConfigError(f"segment {number}: must record {name}, got none")
                 if recorded[name] != self.provenance[0][name]:
                     raise ConfigError(f"segment {number}: must have the {name} of the first, got {recorded[name]}")
+        require(self.labels in LABELS, f"labels must be one of {', '.join(LABELS)}", self.labels)
+        if self.labels == "soft" and not self.soft:
+            raise ConfigError("labels must be auto or hard, because no segment stores soft ones, got 'soft'")
 
     def __len__(self) -> int:
         """Return the number of training images."""
         return self._ends[-1]
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int]:
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "c h w"], int | Float[Tensor, " k"]]:
         """Decode one training image."""
         index = range(len(self))[index]
         which = bisect_right(self._ends, index)
@@ -63,7 +75,17 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         tile, row = divmod(number, len(segment.labels))
         stored = segment.images[row : row + 1].float() / 255
         (pixels,) = decode(stored, segment.factor, torch.tensor([tile]))
-        return normalise(pixels, self.mean, self.std), int(segment.labels[row])
+        image, label = normalise(pixels, self.mean, self.std), segment.labels[row]
+        if not self.soft:
+            return image, int(label)
+        if segment.soft_labels is None:
+            return image, F.one_hot(label, len(self.class_names)).float()
+        return image, segment.soft_labels[number]
+
+    @property
+    def soft(self) -> bool:
+        """Whether items and `labelled()` come with soft labels."""
+        return self.labels != "hard" and any(segment.soft_labels is not None for segment in self.segments)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,10 +122,10 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         sizes = ", ".join(map(str, self.sizes))
         require(ipc in self.sizes, f"prefix_ipc must be one of {sizes} (whole segments)", ipc)
         count = self.sizes.index(ipc) + 1
-        return DistilledSet(segments=self.segments[:count], provenance=self.provenance[:count])
+        return replace(self, segments=self.segments[:count], provenance=self.provenance[:count])
 
     def labelled(self) -> LabelledImages:
-        """Return all training images as the set that `dasm.train.Trainer` learns from."""
+        """Return all training images as the set that `dasm.train.Trainer` learns from; `targets` where `soft` holds."""
         like = LabelledImages(
             images=self.segments[0].images[:0],
             labels=self.segments[0].labels[:0],
@@ -111,7 +133,8 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
             mean=self.mean,
             std=self.std,
         )
-        return decoded(self.segments, like)
+        whole = decoded(self.segments, like)
+        return whole if self.soft else replace(whole, targets=None)
 
     def description(self) -> dict[str, Any]:
         """Return everything but the tensors as plain values, for `described` to read."""

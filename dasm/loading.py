@@ -22,22 +22,24 @@ from dasm.types import Segment
 Links = list[tuple[Segment, dict[str, Any]]]
 
 
-def load(path: str | os.PathLike[str], prefix_ipc: int | None = None) -> DistilledSet:
+def load(path: str | os.PathLike[str], prefix_ipc: int | None = None, labels: str = "auto") -> DistilledSet:
     """Read a distilled set.
 
     Args:
         path: a folder that `python -m pipeline export` wrote, or one of the three forms in it (`*.parquet`,
             `*.safetensors`, `images`); or a state of an arm (`data/distilled/<arm>/<n>`).
         prefix_ipc: stored images per class of the prefix wanted; all there are by default. Prefixes are whole segments.
+        labels: `auto`, `hard` or `soft`: what items come with beside the image (`DistilledSet`).
 
     Raises:
-        ConfigError: no such set, damage, segments of different sets, or a prefix that is no union of segments.
+        ConfigError: no such set, damage, segments of different sets, a prefix that is no union of segments, or soft
+            labels wanted of a set that stores none.
     """
     path = Path(path)
     links = _links(path)
     with naming(path):
         segments, provenance = zip(*links, strict=True)
-        found = DistilledSet(segments=segments, provenance=provenance)
+        found = DistilledSet(segments=segments, provenance=provenance, labels=labels)
         return found if prefix_ipc is None else found.prefix(prefix_ipc)
 
 

@@ -22,6 +22,7 @@ Block = Callable[[], UInt8[np.ndarray, "b c h w"]]
 
 _BLOCK_BYTES = 1 << 21  # per thread and turn: enough to hide what a turn costs, little enough to hold a few per core
 _BLOCK_IMAGES = 256
+_SERIAL = 32_767  # pixels; torch shares out a reduction of more among its threads (benchmarks/prepare.py)
 
 
 @final
@@ -120,8 +121,10 @@ class Levels:
     def add(self, images: UInt8[np.ndarray, "b c h w"]) -> None:
         """Count more images."""
         for channel, counts in enumerate(self._counts):
-            # Torch's, because it lets go of the interpreter, and takes a third of NumPy's time.
-            counts += torch.bincount(torch.from_numpy(images[:, channel].reshape(-1)), minlength=256).numpy()
+            # Torch's, because it lets go of the interpreter, and takes a third of NumPy's time. In pieces too small for
+            # it to share out: its threads would wait for work where the decoders need the cores.
+            for pixels in torch.from_numpy(images[:, channel].reshape(-1)).split(_SERIAL):
+                counts += torch.bincount(pixels, minlength=256).numpy()
 
     def moments(self) -> tuple[list[float], list[float]]:
         """Return mean and standard deviation of each channel; pixels are in [0, 1]."""

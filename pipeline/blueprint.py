@@ -14,7 +14,7 @@ from typing import Any
 from dasm.matching import Matching
 from pipeline import layout, methods
 from pipeline.sources import closure, digests
-from pipeline.study import KINDS, SHARED, parse
+from pipeline.study import KINDS, SHARED, Study, parse
 
 # Of the report; no Python, so no import leads to them.
 _TEMPLATES = ("*.css", "*.html", "*.md")
@@ -22,6 +22,9 @@ _TEMPLATES = ("*.css", "*.html", "*.md")
 
 def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
+
+    `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained; a file per state,
+    so that a study that grows trains those of the state that was the last, and no others again.
 
     Raises:
         ConfigError: anything wrong with the study.
@@ -40,8 +43,9 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                     parts[f"arms/{arm}/matching"] |= {
                         "joint": methods.is_joint(study, arm),
                         "effort": methods.effort(study, arm),
-                        "experts": follows,
                     }
+                    if group == "arms":
+                        parts |= _experts(whole, arm, follows)
     parts["experts"]["experts"] = shared
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
@@ -53,6 +57,15 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]:
+    parts = {}
+    for link in whole.rescore:
+        last = link.next == len(whole.chain)
+        because = {"because": "no segment comes after this state"} if follows and last else {}
+        parts[f"arms/{arm}/experts/{link.next}"] = {**_part(None, None), "experts": follows and not last, **because}
+    return parts
 
 
 def _options(study: Mapping[str, Any], name: str) -> object:

@@ -41,6 +41,7 @@ def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSe
         {
             **_sizes(distilled),
             "set": distilled,
+            "answer": "soft label" if distilled.soft else "class index",
             "title": _title(study, arm, distilled),
             "front": _yaml(_front(study, arm, distilled, licence)),
             "arm": arm,
@@ -89,10 +90,12 @@ def _sizes(distilled: DistilledSet) -> dict[str, int]:
 def _recipe(study: Mapping[str, Any], arm: str, distilled: DistilledSet) -> dict[str, Any]:
     data = params.value(study, "data")
     (group,) = (group for group in methods.BLOCKS if arm in study[group])
+    made = distilled.provenance[-1]["recipe"]
     return {
         # In which folders the images lay is nobody's business but their owner's.
         "data": {key: value.rpartition("/")[2] if isinstance(value, str) else value for key, value in data.items()},
         **{block: methods.block(study, arm, block) for block in methods.BLOCKS[group]},
+        **({"experts": made["experts"]} if "experts" in made else {}),
         "segments": [recorded["recipe"]["segment"] for recorded in distilled.provenance],
         **{name: study[name] for name in ("planned_ipc", "seed", "threads")},
     }

@@ -88,7 +88,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         segment,
         real,
         arm=arm,
-        recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations),
+        recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=follows),
         scores=None if rank is None else fingerprint("window", {"weights": weights, "rank": rank}),
     )
     resume.remove()

@@ -11,6 +11,7 @@ from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError, require
 from dasm.export import draft, export
 from dasm.loading import load
+from dasm.matching import Matching
 from pipeline import card, layout, methods, params, recipes
 
 _SUMS = "SHA256SUMS"
@@ -77,9 +78,10 @@ def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, A
     plans = [methods.plan(study, arm, k) for k in range(state)]
     if arm in study["coresets"]:
         return [recipes.picked(study, arm, plan["ipc"]) for plan in plans]
+    follows = methods.section(study, arm, "matching", Matching).objective.needs_experts
     if methods.is_joint(study, arm):
-        return [recipes.distilled(study, arm, *(sum(plan[key] for plan in plans) for key in ("ipc", "iterations")))]
-    return [recipes.distilled(study, arm, plan["ipc"], plan["iterations"]) for plan in plans]
+        plans = [{key: sum(plan[key] for plan in plans) for key in ("ipc", "iterations")}]
+    return [recipes.distilled(study, arm, plan["ipc"], plan["iterations"], experts=follows) for plan in plans]
 
 
 def _sha256(file: Path) -> str:

@@ -49,10 +49,15 @@ def is_joint(study: Mapping[str, Any], arm: str) -> bool:
     return bool(_departures(study, arm).get("joint", False))
 
 
-def follows_experts(arm: str) -> bool:
-    """Return whether experts have to be trained for an arm (or, for `real`, for any), as its blueprint says."""
-    file = "experts.json" if arm == "real" else f"arms/{arm}/matching.json"
-    return bool(json.loads((layout.BLUEPRINT / file).read_text())["experts"])
+def experts_due(arm: str, state: int) -> tuple[bool, str]:
+    """Return what the blueprint says of the experts of a state of an arm, or of `real`, those of all first segments.
+
+    Returns:
+        Whether they have to be trained; and why not, where an arm that follows experts has no use for these.
+    """
+    file = "experts.json" if arm == "real" else f"arms/{arm}/experts/{state}.json"
+    found = json.loads((layout.BLUEPRINT / file).read_text())
+    return bool(found["experts"]), str(found.get("because", ""))
 
 
 def check(study: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ log = logging.getLogger("dasm")
 
 _PR_SET_PDEATHSIG = 1
 _LOG_EVERY_SECONDS = 10.0
+_PIECE_BYTES = 1 << 24
 
 
 def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
@@ -49,6 +50,7 @@ def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
         ConfigError: several processes do a stage that cannot be split.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of a damaged image the stage says what there is to say
     sys.meta_path.insert(0, _WithoutPandas())
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.
@@ -107,14 +109,16 @@ def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Check
     """Return the checkpoint of one piece of work, outside DVC's outputs.
 
     Its file name hashes all that the result depends on: the parameters given, the tensors, the library's source and
-    torch's version. Work with anything changed never continues from it.
+    torch's version. Work with anything changed never continues from it. Tensors are read piece by piece: real images
+    that are mapped from a file may be more than memory holds.
     """
     whole = hashlib.blake2b(digest_size=12)
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
     whole.update(json.dumps([identity, torch.__version__, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:
-        whole.update(tensor.contiguous().cpu().numpy().tobytes())
+        for piece in _pieces(tensor):
+            whole.update(piece)
     for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
         whole.update(file.read_bytes())
     every = float(os.environ.get("DASM_CHECKPOINT_SECONDS", "20"))
@@ -128,6 +132,13 @@ class _WithoutPandas(MetaPathFinder):
         """Refuse pandas, which no stage but the report needs; say nothing of other modules."""
         if fullname == "pandas":
             raise ModuleNotFoundError("stages do without pandas", name="pandas")
+
+
+def _pieces(tensor: Tensor) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor in order, a few rows at a time; of one in CPU memory, without a copy."""
+    row = max(1, tensor[:1].nbytes)
+    for rows in tensor.split(max(1, _PIECE_BYTES // row)):
+        yield rows.contiguous().cpu().numpy().data
 
 
 def _logged(name: str, work: range) -> Iterator[int]:

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -61,6 +63,20 @@ def test_what_is_transparent_is_laid_on_white():
     assert decode(encode(Image.fromarray(grey_alpha, "LA")), color="grey").tolist() == [[[10, 255]]]
 
 
+@pytest.mark.parametrize("mode", ["PA", "LA"])
+def test_what_is_transparent_in_a_tiff_is_laid_on_white(mode):
+    """A palette with an alpha channel beside it, and grey."""
+    rgba = Image.fromarray(np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], dtype=np.uint8))
+    image = rgba.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE) if mode == "PA" else rgba.convert(mode)
+    if mode == "PA":
+        image.putalpha(rgba.getchannel("A"))
+    data = encode(image, "TIFF")
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.mode == mode
+    pixels = decode(data).transpose(1, 2, 0).tolist()
+    assert pixels == [[[18] * 3 if mode == "LA" else [10, 20, 30], [255] * 3]]
+
+
 def test_a_transparent_palette_entry_is_white():
     image = Image.new("P", (2, 1))
     image.putpalette([1, 2, 3, 4, 5, 6])
@@ -122,8 +138,9 @@ def test_a_photo_taken_with_the_camera_turned_right_is_turned_right():
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\x00\x00\xff\xff"])
 def test_a_damaged_exif_block_does_no_harm(exif):
-    plain = decode(encode(COLOURS, "JPEG"))
-    assert (decode(encode(COLOURS, "JPEG", exif=exif)) == plain).all()
+    for form in ("JPEG", "PNG", "WEBP"):
+        plain = decode(encode(COLOURS, form))
+        assert (decode(encode(COLOURS, form, exif=exif)) == plain).all(), form
 
 
 def test_only_the_first_frame_of_an_animation_is_read():

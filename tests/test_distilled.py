@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 import dasm
 from dasm.distilled import DistilledSet, described
 from dasm.errors import ConfigError
+from dasm.export import export
 from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
 from dasm.train import Recipe, Trainer
@@ -139,6 +140,60 @@ def test_a_description_says_everything_but_the_tensors(tmp_path):
     ):
         assert plain == {name: getattr(segment, name) for name in ("index", "factor", "lower", "upper", "iterations")}
         assert provenance == recorded
+
+
+def soft_set(*factors, stored=(True, False)):
+    """Two classes; the segments that store soft labels, and those that do not."""
+    segments = []
+    for k, (factor, has) in enumerate(zip(factors, stored, strict=True)):
+        segment = stored_images(k, channels=1, factor=factor)
+        answers = torch.rand(4 * factor**2, 2, generator=torch.Generator().manual_seed(k)).softmax(1)
+        segments.append(replace(segment, soft_labels=answers if has else None))
+    return in_memory(*segments)
+
+
+@pytest.mark.parametrize("factors", [(1, 1), (2, 1), (2, 3)])
+def test_items_of_a_set_with_soft_labels_are_what_the_benchmark_trains_on(factors):
+    data = soft_set(*factors)
+    whole = data.labelled()
+    images, answers = (torch.stack(part) for part in zip(*data, strict=True))
+    assert torch.equal(images, whole.inputs()) and torch.equal(answers, whole.targets)
+    assert answers.dtype == torch.float32 and answers.shape == (4 * sum(f**2 for f in factors), 2)
+    assert torch.equal(answers[: 4 * factors[0] ** 2], data.segments[0].soft_labels)
+    # The second segment stores none: distributions without doubt, tile after tile.
+    assert answers[4 * factors[0] ** 2 :].tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]] * factors[1] ** 2
+    batched = torch.cat([labels for _, labels in DataLoader(data, batch_size=3)])
+    assert torch.equal(batched, answers)
+
+
+@pytest.mark.parametrize("form", ["state", "out", "out/distilled.parquet", "out/distilled.safetensors", "out/images"])
+def test_labels_are_soft_or_hard_as_asked_for_in_every_form(tmp_path, form):
+    write_chain(tmp_path / "state", soft_set(2, 1).segments)
+    (tmp_path / "out").mkdir()
+    export(tmp_path / "out", dasm.load(tmp_path / "state"))
+    auto, soft, hard = (dasm.load(tmp_path / form, labels=labels) for labels in ("auto", "soft", "hard"))
+    assert (auto.soft, soft.soft, hard.soft) == (True, True, False)
+    assert [list(map(float, label)) for _, label in soft] == auto.labelled().targets.tolist()
+    assert [label for _, label in hard] == [0, 0, 1, 1] * 5 and type(hard[0][1]) is int
+    assert hard.labelled().targets is None and hard.labelled().labels.tolist() == [0, 0, 1, 1] * 5
+    for data in (auto, soft, hard):
+        assert data.prefix(2).labels == data.labels and data.content == auto.content
+    assert dasm.load(tmp_path / form).labels == "auto"
+
+
+def test_a_set_without_soft_labels_gives_none(tmp_path):
+    write_chain(tmp_path, [stored_images(0), stored_images(1)])
+    for labels in ("auto", "hard"):
+        data = dasm.load(tmp_path, labels=labels)
+        assert not data.soft and type(data[0][1]) is int and data.labelled().targets is None
+    with pytest.raises(ConfigError) as caught:
+        dasm.load(tmp_path, labels="soft")
+    rule = "labels must be auto or hard, because no segment stores soft ones, got 'soft'"
+    assert str(caught.value) == f"{tmp_path}: {rule}"
+    with pytest.raises(ConfigError, match=r": labels must be one of auto, hard, soft, got 'firm'$"):
+        dasm.load(tmp_path, labels="firm")
+    with pytest.raises(ConfigError, match="no segment stores soft ones"):
+        replace(soft_set(1, 1, stored=(False, True)), labels="soft").prefix(2)
 
 
 def test_importing_dasm_costs_no_torch():

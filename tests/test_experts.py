@@ -16,7 +16,7 @@ from dasm.networks.mlp import MLP
 from dasm.objectives.mtt import MTT
 from dasm.segments import SegmentPlan
 from dasm.sequential import Sequential
-from dasm.tables import read_segments, write_difficulty
+from dasm.tables import read_chain, read_segments, segment_files, write_difficulty
 from dasm.train import Learner, Recipe, Trainer
 from dasm.trajectories import Trajectories, write_trajectories
 from pipeline import distillation, layout
@@ -271,6 +271,23 @@ def test_stages_make_what_the_method_makes(task):
     expected = list(sequential(experts()).distil(real, plans, seed=3))
     for a, b in zip(read_segments(layout.distilled("plain", 2)), expected, strict=True):
         assert torch.equal(a.images, b.images) and a.learned_rate == b.learned_rate
+
+
+@pytest.mark.usefixtures("task")
+def test_a_segment_that_follows_experts_records_how_they_were_trained(project):
+    """And only such a segment: what others are made of stays what it was."""
+    stage.run("real", 0)
+    distillation.run("distill", "plain", 0, weights=None, rank=None)
+    project["method"] = {"dasm": {"matching": {"objective": {"name": "dm", "real_batch": 4}}}}
+    distillation.run("distill", "dasm", 0, weights=None, rank=None)
+    recipes = {arm: read_provenance(layout.distilled(arm, 1))["recipe"] for arm in ("plain", "dasm")}
+    assert recipes["plain"]["experts"] == project["experts"]
+    assert "experts" not in recipes["dasm"]
+
+
+def read_provenance(folder):
+    ((_, provenance),) = read_chain(segment_files(folder))
+    return provenance
 
 
 @pytest.mark.usefixtures("project")

@@ -101,6 +101,17 @@ def test_a_source_of_files_reads_the_right_file_for_every_label(tmp_path):
     assert levels(task.validation) == [(0, 1)]
 
 
+def test_every_file_is_read_whatever_the_size_of_a_block(tmp_path, monkeypatch):
+    fill(tmp_path, {f"{i}.png": i for i in range(7)})
+    paths = [str(tmp_path / f"{i}.png") for i in range(7)]
+    for length in (1, 2, 3, 6, 7, 8):
+        monkeypatch.setattr("dasm.folders.block_length", lambda *_, length=length: length)
+        stored = {"train": [paths[:2], paths[2:5]], "test": [paths[5:6], paths[6:]], "validation": [paths[:1], []]}
+        task = file_source("x", ("a", "b"), stored, Decoder(color="grey"), seed=0, validation=0.5).task()
+        assert levels(task.train) == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1)]
+        assert levels(task.test) == [(5, 0), (6, 1)]
+
+
 def test_no_pixel_is_read_before_it_is_needed(tmp_path):
     paths = [[str(tmp_path / f"{label}{i}.png") for i in range(4)] for label in range(2)]
     source = file_source("x", ("a", "b"), {"train": paths}, Decoder(size=4), seed=0, validation=0.3, test=0.3)

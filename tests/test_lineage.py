@@ -48,6 +48,9 @@ def test_numbers_count_and_not_where_they_lie():
     assert fingerprint(0, {"a": rows}) == fingerprint(0, {"a": rows.T.contiguous().T})
     different = [{"a": rows.T}, {"a": rows.int()}, {"b": rows}, {"a": rows[:2], "b": rows[2:]}, {"a": rows.flatten()}]
     assert len({fingerprint(0, tensors) for tensors in [{"a": rows}, *different]}) == 6
+    # The same bytes as other numbers, and the same tensors in another order.
+    assert fingerprint(0, {"a": torch.zeros(3)}) != fingerprint(0, {"a": torch.zeros(3, dtype=torch.int32)})
+    assert fingerprint(0, {"a": rows, "b": rows.T}) == fingerprint(0, {"b": rows.T, "a": rows})
 
 
 def chain(count=3, **more):

@@ -90,8 +90,10 @@ def test_a_damaged_image_leaves_an_older_data_set_whole(tmp_path, source):
 
 def test_a_run_that_was_killed_is_not_in_the_way(tmp_path, source):
     (tmp_path / ".real.tmp").mkdir()
-    (tmp_path / ".real.tmp" / "train.images.npy").write_bytes(b"half")
+    for name in ("train.images.npy", "of-another-version.npy"):
+        (tmp_path / ".real.tmp" / name).write_bytes(b"half")
     write_source(tmp_path / "real", source)
+    assert sorted(contents(tmp_path / "real")) == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["real"]
     assert len(read_task(tmp_path / "real").train) == 300
 

@@ -57,6 +57,18 @@ def test_levels_of_parts_are_those_of_the_whole():
     assert parts.moments() == whole.moments()
 
 
+def test_levels_are_counted_in_pieces_too_small_for_the_threads_of_torch(monkeypatch):
+    """With two threads it would share out more than 32,767 pixels, and spin beside the decoders while it waits."""
+    images, sizes, count = noise(3, 2, 150, 150), [], torch.bincount
+    monkeypatch.setattr("torch.bincount", lambda pixels, **more: sizes.append(len(pixels)) or count(pixels, **more))
+    levels = Levels(2)
+    levels.add(images)
+    assert max(sizes) < 32_768 and sum(sizes) == images.size
+    mean, std = levels.moments()
+    assert mean == pytest.approx((images / 255).mean(axis=(0, 2, 3)), rel=1e-9)
+    assert std == pytest.approx((images / 255).std(axis=(0, 2, 3)), rel=1e-9)
+
+
 def test_a_constant_channel_does_not_divide_by_zero():
     task = source(np.full((8, 1, 2, 2), 7, dtype=np.uint8), [0, 1] * 4).task()
     assert task.train.std.tolist() == pytest.approx([1 / 255])
@@ -122,6 +134,23 @@ def test_the_first_damaged_image_is_reported_and_the_rest_is_left():
     with pytest.raises(ConfigError, match=r"^image 3$"):
         by_hand(1000, blocks).task()
     assert len(begun) < 200
+
+
+def test_blocks_that_nobody_waits_for_any_more_are_not_begun(monkeypatch):
+    """Two threads are at work on the next two when the first image turns out to be damaged."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    begun, never = [], threading.Event()
+
+    def block(number):
+        begun.append(number)
+        if number == 0:
+            raise ConfigError("image 0")
+        never.wait(0.5)
+        return dots(0)
+
+    with pytest.raises(ConfigError, match=r"^image 0$"):
+        by_hand(1000, lambda: (lambda number=number: block(number) for number in range(1000))).task()
+    assert len(begun) <= 3
 
 
 @pytest.mark.parametrize("count", [3, 5])

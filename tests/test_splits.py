@@ -25,6 +25,12 @@ def test_held_out_images_are_a_share_of_every_class_in_data_order():
     assert Counter(labels[out].tolist()) == {0: 5, 1: 1}
 
 
+def test_every_class_is_drawn_by_itself():
+    """Classes of the same size do not hold out images at the same places."""
+    _, out = held_out(np.array([0] * 40 + [1] * 40), 0.5, 0, NAMES, "x")
+    assert {int(i) for i in out if i < 40} != {int(i) - 40 for i in out if i >= 40}
+
+
 def test_a_class_of_one_image_cannot_be_split():
     message = refused(held_out, np.array([0, 0, 1]), 0.5, 0, NAMES, "x")
     assert message == "x: must have more than 1 images of class 'b' to hold 1 out, got 1"

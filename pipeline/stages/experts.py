@@ -1,4 +1,4 @@
-"""Train the experts of one state, where the arm's objective follows any; a light stage where it does not."""
+"""Train the experts of one state, where a segment comes after it whose objective follows any; else a light stage."""
 
 import json
 
@@ -7,7 +7,8 @@ from pipeline import layout, methods, params
 
 def main(arm: str, k: str) -> None:
     """Make `data/experts/<arm>/<k>`; `real 0`: from scratch, for every first segment."""
-    if methods.follows_experts(arm):
+    due, because = methods.experts_due(arm, int(k))
+    if due:
         # Deferred: most arms end here, without the seconds that torch takes to import.
         from pipeline.experts import run
 
@@ -15,7 +16,8 @@ def main(arm: str, k: str) -> None:
         return
     folder, ledger = layout.experts(arm, int(k)), layout.LEDGER / f"experts-{arm}-{k}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "none.json").write_text('{"experts": 0}\n')
+    reason = {"because": because} if because else {}
+    (folder / "none.json").write_text(json.dumps({"experts": 0, **reason}) + "\n")
     ledger.parent.mkdir(parents=True, exist_ok=True)
     nothing = {"seconds": 0.0, "forward_images": 0, "backward_images": 0, "peak_memory_mb": 0, "device": "cpu"}
     threads = params.value(params.read(), "threads")

@@ -428,3 +428,15 @@ def test_a_row_group_larger_than_memory_is_read_piece_by_piece(folder):
     source = Parquet(root=str(folder), size=8).open(0)
     before = pa.total_allocated_bytes()
     assert max(pa.total_allocated_bytes() - before for _ in source.blocks()) < 15_000_000
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 256])
+def test_a_damaged_image_is_named_by_its_row_whatever_the_size_of_a_block(folder, monkeypatch, length):
+    monkeypatch.setattr("dasm.data.parquet.block_length", lambda *_: length)
+    write(folder / "train.parquet", [*encoded(5), b"just text"], names=["cat", "dog"])
+    assert refusal(folder).startswith(f"{folder}/train.parquet: row 5 must be a readable image (none of ")
+
+
+def test_the_first_of_several_wrong_labels_is_named(folder):
+    write(folder / "train.parquet", encoded(), labels=[0, 1, 7, 1, -1, 8], names=["cat", "dog"])
+    assert refusal(folder) == f"{folder}/train.parquet: row 2 must have a label in [0, 2), got 7"

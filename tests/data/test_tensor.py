@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -121,3 +122,13 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ConfigError):
         TensorFile(path="x", **options)
+
+
+def test_every_half_precision_level_goes_to_the_nearest_8_bit_one(tmp_path):
+    """In 16 bits, 255 times a pixel is itself rounded, sometimes to the other side of a half."""
+    halves = torch.arange(0x3C00, dtype=torch.int16).view(torch.float16)  # all from 0 to below 1
+    path = tmp_path / "set.safetensors"
+    save_file({"images": halves.reshape(20, 3, 16, 16), "labels": LABELS}, path)
+    found = np.concatenate([block() for block in TensorFile(path=str(path)).open(0).blocks()])
+    expected = np.round(halves.double().numpy() * 255)
+    assert (found.flatten() == expected).all()

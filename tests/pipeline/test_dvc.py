@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import blueprint, layout, params, plan
+from pipeline import blueprint, layout, methods, params, plan
+from pipeline.stages import experts
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -41,8 +42,8 @@ def concerned(project: Path, study=PARAMS) -> set[str]:
     before = files(project / layout.BLUEPRINT)
     blueprint.write(study)
     after = files(project / layout.BLUEPRINT)
-    assert after.keys() == before.keys()
-    return {name for name in after if after[name] != before[name]}
+    assert after.keys() >= before.keys()
+    return {name for name in before if after[name] != before[name]}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -91,8 +92,59 @@ def test_the_blueprint_has_every_file_that_a_stage_depends_on(project):
     for name, stage in DVC_YAML.items():
         for dep in stage["deps"]:
             if dep.startswith("data/blueprint"):
-                arms = PARAMS[groups.get(name, "arms")]
-                assert {dep.replace("${item.arm}", arm) for arm in arms} <= written
+                arms, states = PARAMS[groups.get(name, "arms")], [str(link["next"]) for link in PARAMS["rescore"]]
+                paths = {dep.replace("${item.arm}", arm).replace("${item.s.next}", n) for arm in arms for n in states}
+                assert paths <= written
+
+
+ZOO = params.read(ROOT / "studies/zoo/params.yaml")
+# Scored after its last segment too, which is for the report alone.
+ZOO["rescore"] = ZOO["chain"]
+
+
+def due(study, arm):
+    return {link["next"]: methods.experts_due(arm, link["next"]) for link in study["rescore"]}
+
+
+@pytest.mark.usefixtures("project")
+def test_experts_are_trained_where_a_segment_follows_them_and_nowhere_else():
+    """Two segments, scored after both: the second follows experts of state 1, none follows any of state 2."""
+    blueprint.write(ZOO)
+    assert [link["next"] for link in ZOO["rescore"]] == [1, 2]
+    assert due(ZOO, "dasm-mtt") == {1: (True, ""), 2: (False, "no segment comes after this state")}
+    assert due(ZOO, "dasm") == {1: (False, ""), 2: (False, "")}
+    assert methods.experts_due("real", 0) == (True, "")
+    blueprint.write(PARAMS)
+    assert methods.experts_due("real", 0) == (False, "")
+
+
+def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_again(project):
+    with (project / "params.yaml").open("w") as file:
+        YAML().dump(ZOO, file)
+    blueprint.write(ZOO)
+    plan.main("3")
+    assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
+    assert due(params.read(), "dasm-mtt")[2] == (True, "")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch):
+    blueprint.write(ZOO)
+    trained = []
+    monkeypatch.setattr("pipeline.experts.run", lambda *state: trained.append(state))
+    monkeypatch.setattr("pipeline.stages.experts.params.read", lambda: ZOO)
+    for arm, state in [("dasm-mtt", "1"), ("dasm-mtt", "2"), ("dasm", "1"), ("real", "0")]:
+        experts.main(arm, state)
+    assert trained == [("dasm-mtt", 1), ("real", 0)]
+    none = {
+        arm: (layout.experts(arm, state) / "none.json").read_text() for arm, state in [("dasm-mtt", 2), ("dasm", 1)]
+    }
+    assert none == {
+        "dasm-mtt": '{"experts": 0, "because": "no segment comes after this state"}\n',
+        "dasm": '{"experts": 0}\n',
+    }
+    entry = json.loads((layout.LEDGER / "experts-dasm-mtt-2.json").read_text())
+    assert (entry["seconds"], entry["threads"], entry["arm"]) == (0.0, ZOO["threads"], "dasm-mtt")
 
 
 def test_a_plug_in_concerns_the_arms_that_use_it_and_no_other(project):

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 import dasm
 from dasm.evaluate import Accuracy
 from dasm.results import write_results
+from dasm.tables import read_chain
 from pipeline import export, layout, methods, params, recipes
 from pipeline.__main__ import main
 from pipeline.states import write_state
@@ -249,6 +250,43 @@ def test_a_set_that_params_yaml_does_not_describe_is_refused(capsys, change, exp
     edit(change)
     assert expected in refused(capsys, "dasm", "out")
     assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("study")
+def test_how_experts_were_trained_is_on_the_card_and_is_checked(capsys):
+    zoo = params.read(ROOT / "studies/zoo/params.yaml")
+    edit(lambda s: s.update(experts=zoo["experts"], matching=methods.block(zoo, "dasm-mtt", "matching")))
+    study, made = params.read(), [layout.distilled("dasm", k) for k in range(1, 5)]
+    for k, folder in enumerate(made):
+        shutil.rmtree(folder)
+        recipe = recipes.distilled(study, "dasm", IPC[k], 32 * IPC[k], experts=True)
+        write_state(folder, made[k - 1] if k else None, segment(k, IPC[k]), REAL, arm="dasm", recipe=recipe)
+    matching = {"options": methods.block(study, "dasm", "matching")}
+    Path("data/blueprint/arms/dasm/matching.json").write_text(json.dumps(matching))
+    edit(lambda s: s["benchmark"].update(states=[4]))
+    export.main("dasm", "out", "4")
+    recipe = YAML(typ="safe", pure=True).load(Path("out/README.md").read_text().split("```yaml\n")[1].split("```")[0])
+    assert recipe["experts"] == zoo["experts"]
+    edit(lambda s: s["experts"].update(epochs=11))
+    assert "s0.parquet: must be made with what params.yaml says, got 'another experts'" in refused(
+        capsys, "dasm", "again", "4"
+    )
+
+
+@pytest.mark.usefixtures("study")
+def test_the_card_says_whether_items_come_with_classes_or_soft_labels():
+    export.main("dasm", "hard")
+    assert "(normalised image, class index)" in Path("hard/README.md").read_text()
+    for folder in (layout.distilled("dasm", k) for k in range(1, 5)):
+        recipe = read_chain([folder / "s0.parquet"])[0][1]["recipe"]
+        shutil.rmtree(folder)
+        soft = replace(segment(0, IPC[0]), soft_labels=torch.rand(10 * IPC[0], 10).softmax(1))
+        write_state(folder, None, soft, REAL, arm="dasm", recipe=recipe)
+    edit(lambda s: s["benchmark"].update(states=[4]))
+    export.main("dasm", "soft", "2")
+    card = Path("soft/README.md").read_text()
+    assert "(normalised image, soft label)" in card and "class index)" not in card
+    assert 'labels="hard"' in card
 
 
 @pytest.mark.usefixtures("study")

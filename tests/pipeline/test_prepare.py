@@ -1,0 +1,255 @@
+"""Bad data through `python -m pipeline prepare`: one line that names file and reason, exit code 1, nothing written."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from ruamel.yaml import YAML
+from safetensors.torch import save_file
+
+from pipeline.__main__ import main
+from tests.graph import ROOT
+from tests.handmade import digests
+from tests.pictures import encode, fill, grey, noise, png_that_claims
+
+FILES = {f"{name}/{i}.png": 10 * level + i for level, name in enumerate(("cat", "dog")) for i in range(5)}
+NAMES = ("cat", "dog")
+PICTURES = {"name": "image_folder", "root": "in", "size": 4, "color": "grey"}
+PARQUET = {"name": "parquet", "root": "in", "color": "grey", "validation": 0.3}
+TENSOR = {"name": "tensor", "path": "in/set.safetensors"}
+IMAGENET = {"name": "imagenet_subset", "root": "in", "classes": "in/list.txt", "size": 4}
+PHOTOGRAPH = encode(noise(40, 50, 3), "JPEG")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project; what the stage sets for its own process is undone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("PIL"), "level", logging.NOTSET)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setattr("pipeline.runtime.ctypes", SimpleNamespace(CDLL=lambda _: SimpleNamespace(prctl=lambda *_: 0)))
+    fill(tmp_path / "in", FILES)
+    return tmp_path
+
+
+def study(data):
+    with Path("params.yaml").open("w") as file:
+        YAML().dump({"seed": 0, "threads": 1, "data": data}, file)
+
+
+def a_file(path, content):
+    """A folder of pictures, one of which is something else."""
+
+    def make():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(content)
+        return PICTURES
+
+    return make
+
+
+def empty_class():
+    Path("in/eel").mkdir()
+    return PICTURES
+
+
+def one_class():
+    for file in Path("in/dog").iterdir():
+        file.unlink()
+    Path("in/dog").rmdir()
+    return PICTURES
+
+
+def names_that_look_the_same():
+    fill(Path("in"), {f"{name}/{i}.png": 1 for name in ("caf\u00e9", "cafe\u0301") for i in range(5)})
+    return PICTURES
+
+
+def class_listed_twice():
+    Path("in/list.txt").write_text("n01\nn02\nn01\n")
+    return IMAGENET
+
+
+def loop():
+    Path("in/dog/again").symlink_to(Path("in/dog").absolute())
+    return PICTURES
+
+
+def table(path, names=NAMES, labels=(0, 1) * 3, column="image", images=None):
+    images = images or [{"bytes": encode(grey(i)), "path": None} for i in range(6)]
+    columns = {column: pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))}
+    feature = {"label": {"names": list(names), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": feature}})}
+    pq.write_table(pa.table({**columns, "label": list(labels)}).replace_schema_metadata(metadata), path)
+
+
+def parquet(**train):
+    """Two files, the first of which is odd."""
+
+    def make():
+        table("in/train.parquet", **train)
+        table("in/test.parquet", train.get("names", NAMES))
+        return PARQUET
+
+    return make
+
+
+def shard_of_other_classes():
+    table("in/train-00000-of-00002.parquet")
+    table("in/train-00001-of-00002.parquet", names=("dog", "cat"))
+    table("in/test.parquet")
+    return PARQUET
+
+
+def path_that_climbs_out():
+    """The picture is there, but nobody looks."""
+    Path("secret.png").write_bytes(encode(grey(1)))
+    images = [{"bytes": encode(grey(i)), "path": None} for i in range(5)]
+    return parquet(images=[*images, {"bytes": None, "path": "../secret.png"}])()
+
+
+def tensor(images, labels=None):
+    def make():
+        save_file({"images": images, "labels": labels or torch.arange(20) % 2}, "in/set.safetensors")
+        return TENSOR
+
+    return make
+
+
+def nan():
+    images = torch.full((20, 1, 2, 2), 0.5)
+    images[13, 0, 1, 0] = torch.nan
+    return tensor(images)()
+
+
+BAD = {
+    "a truncated JPEG": (
+        a_file("in/dog/3.jpg", PHOTOGRAPH[:-400]),
+        "in/dog/3.jpg: must be a readable image (image file is truncated",
+    ),
+    "a file of no bytes": (a_file("in/dog/3.png", b""), "in/dog/3.png: must be a readable image (0 bytes)"),
+    "text renamed": (
+        a_file("in/dog/3.png", b"just text"),
+        "in/dog/3.png: must be a readable image (none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",
+    ),
+    "a decompression bomb": (
+        a_file("in/dog/3.png", png_that_claims(30_000, 30_000)),
+        "in/dog/3.png: must have at most 89478485 pixels (a decompression bomb)",
+    ),
+    "an empty class folder": (empty_class, "in/eel: must hold images (.bmp, "),
+    "one class": (one_class, "in: must have at least 2 classes, got 1 (cat)"),
+    "names that look the same": (names_that_look_the_same, "in: class names must differ, got "),
+    "a class listed twice": (class_listed_twice, "in/list.txt: class names must differ, got 'n01' and 'n01'"),
+    "a loop of links": (loop, "in/dog/again: must not lead back to a folder above it (a symbolic link in a loop)"),
+    "a label outside": (
+        parquet(labels=(0, 1, 0, 1, 2, 1)),
+        "in/train.parquet: row 4 must have a label in [0, 2), got 2",
+    ),
+    "class names twice": (parquet(names=("cat", "cat")), "in: class names must differ, got 'cat' and 'cat'"),
+    "no image column": (
+        parquet(column="photograph"),
+        "in/train.parquet: must have a column 'image', got photograph, label",
+    ),
+    "a shard of other classes": (
+        shard_of_other_classes,
+        "in/train-00001-of-00002.parquet: must have the classes of train-00000-of-00002.parquet, got ('dog', 'cat')",
+    ),
+    "a path that climbs out": (
+        path_that_climbs_out,
+        "in/train.parquet: row 5 must hold the bytes of an image, got none",
+    ),
+    "a pixel that is no number": (nan, "in/set.safetensors: images[13] must have pixels in [0, 1], got nan"),
+    "a tensor file of text": (
+        lambda: a_file("in/set.safetensors", b"just text")() and TENSOR,
+        "in/set.safetensors: must be a readable safetensors file (",
+    ),
+    "Parquet cut off": (
+        lambda: parquet()() and a_file("in/test.parquet", Path("in/test.parquet").read_bytes()[:-9])() and PARQUET,
+        "in/test.parquet: must be a readable Parquet file (",
+    ),
+}
+
+
+def refused(capsys):
+    """The one line that it said; there is no file more or less, and none of another content, than before."""
+    before = digests(Path())
+    assert main(["prepare"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert digests(Path()) == before
+    assert [path.name for path in Path().glob("data/*")] in ([], ["real"])
+    return said
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.usefixtures("project")
+def test_bad_data_gets_one_line_and_leaves_nothing(capsys, case):
+    make, expected = BAD[case]
+    study(make())
+    assert refused(capsys).startswith(f"error: {expected}")
+    assert not Path("data/real").exists()
+
+
+@pytest.mark.parametrize("opened", ["dasm.decode.open", "os.scandir"])
+@pytest.mark.usefixtures("project")
+def test_what_may_not_be_read_is_named(capsys, monkeypatch, opened):
+    """As root may read everything, the system's answer is made up."""
+    original = {"dasm.decode.open": open, "os.scandir": os.scandir}[opened]
+
+    def refuse(path, *mode):
+        if str(path) in ("in/dog/3.png", "in/dog"):
+            raise PermissionError(13, "Permission denied")
+        return original(path, *mode)
+
+    study(PICTURES)
+    monkeypatch.setattr(opened, refuse, raising=False)
+    what = {"dasm.decode.open": "in/dog/3.png: must be a readable image", "os.scandir": "in/dog: must be a readable fo"}
+    said = refused(capsys)
+    assert said.startswith(f"error: {what[opened]}") and said.endswith("(Permission denied)")
+
+
+@pytest.mark.usefixtures("project")
+def test_good_data_is_prepared_and_stays_when_the_next_is_bad(capsys):
+    study(PICTURES)
+    assert main(["prepare"]) == 0
+    assert {file.name for file in Path("data/real").iterdir()} > {"meta.json", "train.images.npy"}
+    assert json.loads(Path("data/ledger/prepare.json").read_text())["stage"] == "prepare"
+    capsys.readouterr()
+    Path("in/dog/3.png").write_bytes(PHOTOGRAPH[:-400])
+    before = digests(Path("data"))
+    assert main(["prepare"]) == 1
+    assert digests(Path("data")) == before
+
+
+@pytest.mark.usefixtures("project")
+def test_pillow_does_not_talk_beside_the_one_line(capsys, caplog):
+    """It would log how many samples the header promises."""
+    tag = b"\x15\x01\x03\x00\x01\x00\x00\x00"
+    damaged = encode(noise(4, 4, 3), "TIFF").replace(tag + b"\x03\x00", tag + b"\xf6\x00")
+    study(a_file("in/dog/3.tif", damaged)())
+    assert refused(capsys).startswith("error: in/dog/3.tif: must be a readable image (")
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("project")
+def test_the_command_says_it_in_one_line_and_exits_with_one():
+    study(a_file("in/dog/3.png", b"just text")())
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "prepare"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("error: in/dog/3.png: must be a readable image (none of ")
+    assert not Path("data/real").exists() and not list(Path().glob("data/.*"))

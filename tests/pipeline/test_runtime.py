@@ -1,0 +1,77 @@
+"""Where work goes on: the name of its checkpoint hashes all that it depends on, however large that is."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import runtime
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """A function that says under which name work of these tensors is kept."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
+
+    def name(*tensors, identity=(), work="work"):
+        checkpoint = runtime.checkpoint(work, *identity, tensors=tensors)
+        checkpoint.offer(lambda: {"step": torch.tensor(1)})
+        (file,) = (tmp_path / ".checkpoints").iterdir()
+        checkpoint.remove()
+        return file.name
+
+    return name
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(runtime, "_PIECE_BYTES", 10)
+
+
+def test_a_real_set_larger_than_memory_is_not_copied(tmp_path, named):
+    """As mapped from the prepared arrays: 96 MB, of which no piece is ever held twice."""
+    file = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (32_000, 3, 32, 32))
+    file[:] = 7
+    file.flush()
+    images = torch.from_numpy(np.load(tmp_path / "images.npy", mmap_mode="c"))
+    tracemalloc.start()
+    found = named(images)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+    assert found == named(torch.full((32_000, 3, 32, 32), 7, dtype=torch.uint8))
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_every_byte_of_every_tensor_counts(named):
+    rows = torch.arange(60, dtype=torch.uint8).reshape(12, 5)  # six pieces of two rows
+    names = {named(rows)}
+    for i in range(60):
+        other = rows.clone()
+        other.view(-1)[i] ^= 1
+        names.add(named(other))
+    names |= {named(rows.flip(0)), named(rows, rows), named(rows[:-1])}
+    names |= {named(torch.rand(12, 5, generator=torch.Generator().manual_seed(seed))) for seed in (0, 1)}
+    assert len(names) == 61 + 3 + 2
+
+
+def test_the_size_of_the_pieces_and_where_numbers_lie_do_not_count(named, monkeypatch):
+    rows = torch.arange(60.0).reshape(12, 5)
+    names = {named(rows, rows.T, rows[:0])}
+    for size in (1, 20, 59, 10**9):
+        monkeypatch.setattr(runtime, "_PIECE_BYTES", size)
+        names.add(named(rows.T.contiguous().T, rows.T, rows[:0]))
+    assert len(names) == 1
+
+
+def test_parameters_and_the_library_count(named, tmp_path, monkeypatch):
+    rows = torch.zeros(2, 2)
+    names = {named(rows), named(rows, identity=(1,)), named(rows, identity=({"a": 1},)), named(rows, work="other")}
+    (tmp_path / "dasm").mkdir()
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "dasm/__init__.py").write_text(text)
+        monkeypatch.setattr(runtime.dasm, "__file__", str(tmp_path / "dasm/__init__.py"))
+        names.add(named(rows))
+    assert len(names) == 6
