@@ -1,0 +1,110 @@
+"""Several networks of one architecture, trained side by side as one network with one more dimension.
+
+Each has its own batches, augmentation and CutMix from its own stream, as if it were alone. On a GPU the networks of
+this field are too small to fill it one at a time; on a CPU nothing is gained.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.modules.batchnorm import _NormBase
+
+from dasm.capture import Stepper
+from dasm.draws import in_blocks
+from dasm.errors import ConfigError
+from dasm.networks import Classifier
+from dasm.precision import answers
+from dasm.train import Trainer, spread
+from dasm.types import LabelledImages
+
+#: `auto` is `together` on a GPU wherever `fit` says so, and `loop` elsewhere.
+Training = Literal["auto", "loop", "together"]
+
+
+def train_all(
+    trainer: Trainer,
+    data: LabelledImages,
+    steps: int,
+    streams: Sequence[int],
+    snapshots: int = 1,
+    *,
+    before: Sequence[LabelledImages] = (),
+    starts: Sequence[Classifier | None] | None = None,
+    training: Training = "auto",
+) -> list[list[Classifier]]:
+    """Do what `Trainer.train` does, once for every stream.
+
+    Args:
+        trainer: architecture and recipe.
+        data: as for `Trainer.train`.
+        steps: likewise, of every network.
+        streams: of each network, at least one; together or not, it draws the same, and the results are the same on one
+            device up to the order of sums.
+        snapshots: as for `Trainer.train`.
+        before: likewise.
+        starts: of each network, or None.
+        training: one after another or side by side.
+
+    Returns:
+        For each network its snapshots, the trained one last.
+
+    Raises:
+        ConfigError: they cannot be trained together, and must be.
+    """
+    starts = starts or [None] * len(streams)
+    if training == "auto":
+        training = "together" if data.labels.is_cuda and len(streams) > 1 and fit(trainer, data) else "loop"
+    if training == "loop":
+        return [
+            trainer.train(data, steps, stream, snapshots, before=before, start=start)
+            for stream, start in zip(streams, starts, strict=True)
+        ]
+    if not fit(trainer, data):
+        raise ConfigError("training: together needs a network without batch statistics and attention (try auto)")
+    networks = [trainer.start(data, stream).network.train() for stream in streams]
+    for network, start in zip(networks, starts, strict=True):
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+    return _together(trainer, networks, data, steps, streams, snapshots, before)
+
+
+def fit(trainer: Trainer, data: LabelledImages) -> bool:
+    """Return whether networks can be trained together: no statistics of batches, no attention, no `one`.
+
+    Statistics would be those of all networks, torch has no batched attention on every device, and `one` is not drawn in
+    blocks.
+    """
+    network = trainer.network.build(data.image_shape, data.num_classes, 0)
+    apart = any(isinstance(part, _NormBase | nn.MultiheadAttention) for part in network.modules())
+    return in_blocks(trainer.recipe) and not apart
+
+
+def _together(
+    trainer: Trainer,
+    networks: Sequence[Classifier],
+    data: LabelledImages,
+    steps: int,
+    streams: Sequence[int],
+    snapshots: int,
+    before: Sequence[LabelledImages],
+) -> list[list[Classifier]]:
+    parameters, buffers = stack_module_state(list(networks))
+    one, recipe = networks[0], trainer.recipe
+
+    def alone(weights: dict[str, Tensor], rest: dict[str, Tensor], images: Tensor) -> Tensor:
+        return functional_call(one, (weights, rest), (images,))
+
+    def logits(images: Tensor) -> Tensor:
+        return answers(lambda stacked: vmap(alone)(parameters, buffers, stacked), images, recipe.precision)
+
+    stepper = Stepper(logits, list(parameters.values()), list(buffers.values()), recipe)
+    kept: list[list[Classifier]] = [[] for _ in streams]
+    for part in spread(steps, snapshots):
+        for stage, run in trainer.runs((*before, data), part, steps):
+            stepper.run(stage, run.start, len(run), streams, recipe.rate(run.start, steps))
+        for number, stream in enumerate(streams):
+            weights = {name: value[number].detach() for name, value in (parameters | buffers).items()}
+            kept[number].append(trainer.copy(weights, data, stream))
+    return kept
