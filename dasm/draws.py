@@ -36,6 +36,7 @@ class Plan:
         augmentation: operations.
         cutmix: share of the batches.
         device: of the draws.
+        dtype: torch's default one, in which they are made.
     """
 
     count: int
@@ -44,6 +45,7 @@ class Plan:
     augmentation: tuple[Operation, ...]
     cutmix: float
     device: str
+    dtype: torch.dtype
 
     @staticmethod
     def of(data: LabelledImages, recipe: Recipe) -> "Plan":
@@ -55,6 +57,7 @@ class Plan:
             augmentation=recipe.augmentation,
             cutmix=recipe.cutmix,
             device=data.labels.device.type,
+            dtype=torch.get_default_dtype(),
         )
 
     def size(self, step: int) -> int:

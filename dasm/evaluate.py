@@ -28,7 +28,7 @@ class Protocol:
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
         training: of the seeds of one architecture. `loop` is one after another, `together` all side by side; `auto` is
-            `together` on a GPU for networks without batch statistics and attention. The results are the same up to the
+            `together` on a GPU for networks whose layers allow it (`dasm.together`). The results are the same up to the
             order of sums.
     """
 

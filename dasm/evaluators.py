@@ -29,7 +29,7 @@ class Evaluators:
         order: `shuffled` draws batches from all segments at once; `stagewise` trains one network on the first segment,
             then on the first two, and so on, with an equal share of the steps each (PDD, arXiv 2310.06982).
         training: `loop` trains one network after another, `together` all side by side; `auto` is `together` on a GPU
-            for networks without batch statistics and attention. The results are the same up to the order of sums.
+            for networks whose layers allow it (`dasm.together`). The results are the same up to the order of sums.
     """
 
     trainer: Trainer

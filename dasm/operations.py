@@ -30,9 +30,9 @@ def watched(network: nn.Module) -> Iterator[Seen]:
     """Watch the layers of a network during the block. What is seen inside `vmap` is one of its many."""
     seen = Seen()
 
-    def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401 - attention gives a pair
+    def look(module: nn.Module, _: object, output: Any) -> None:  # noqa: ANN401 - attention gives a pair
         result = output[0] if isinstance(output, tuple) else output
-        seen.flops += _flops(module, inputs[0], result)
+        seen.flops += _flops(module, result)
         seen.largest = max(seen.largest, result.numel() * result.element_size())
 
     handles = [part.register_forward_hook(look) for part in network.modules() if part is not network]
@@ -43,13 +43,13 @@ def watched(network: nn.Module) -> Iterator[Seen]:
             handle.remove()
 
 
-def _flops(module: nn.Module, x: Tensor, y: Tensor) -> int:
+def _flops(module: nn.Module, y: Tensor) -> int:
     if isinstance(module, _ConvNd):
         return 2 * y.numel() * module.weight[0].numel()
     if isinstance(module, nn.Linear):
         return 2 * y.numel() * module.in_features
     if isinstance(module, nn.MultiheadAttention):
         # Queries, keys, values and what leaves are products with (e e); scores and their use with (tokens e).
-        tokens = x.shape[1 if module.batch_first else 0]
-        return 2 * x.numel() * (4 * module.embed_dim + 2 * tokens)
+        tokens = y.shape[1 if module.batch_first else 0]
+        return 2 * y.numel() * (4 * module.embed_dim + 2 * tokens)
     return 0

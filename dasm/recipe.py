@@ -1,6 +1,7 @@
 """How a network learns: the numbers of `dasm.train`."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from dasm.augment import Operation
@@ -56,4 +57,4 @@ class Recipe:
     def same(self, steps: range, total: int) -> list[range]:
         """Return the steps, cut wherever the learning rate changes."""
         cuts = [n for n in steps if n == steps.start or self.rate(n, total) != self.rate(n - 1, total)]
-        return [range(a, b) for a, b in zip(cuts, [*cuts[1:], steps.stop], strict=True)]
+        return [range(a, b) for a, b in pairwise([*cuts, steps.stop])]

@@ -9,7 +9,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn.modules.batchnorm import _NormBase
 
 from dasm.capture import Stepper
 from dasm.draws import in_blocks
@@ -18,6 +17,23 @@ from dasm.networks import Classifier
 from dasm.precision import answers
 from dasm.train import Trainer, spread
 from dasm.types import LabelledImages
+
+# Layers that torch gives one more dimension on every device, and that keep no statistics of a batch. Attention is not
+# among them, nor are layer norms over permuted channels (ConvNeXt): torch would take one network after another.
+_BATCHED = frozenset(
+    {
+        nn.AdaptiveAvgPool2d,
+        nn.AvgPool2d,
+        nn.Conv2d,
+        nn.Flatten,
+        nn.GroupNorm,
+        nn.Identity,
+        nn.LayerNorm,
+        nn.Linear,
+        nn.MaxPool2d,
+        nn.ReLU,
+    }
+)
 
 #: `auto` is `together` on a GPU wherever `fit` says so, and `loop` elsewhere.
 Training = Literal["auto", "loop", "together"]
@@ -62,7 +78,9 @@ def train_all(
             for stream, start in zip(streams, starts, strict=True)
         ]
     if not fit(trainer, data):
-        raise ConfigError("training: together needs a network without batch statistics and attention (try auto)")
+        raise ConfigError(
+            "training: together needs a network of convolutions, linear layers and norms of single images (try auto)"
+        )
     networks = [trainer.start(data, stream).network.train() for stream in streams]
     for network, start in zip(networks, starts, strict=True):
         if start is not None:
@@ -71,14 +89,10 @@ def train_all(
 
 
 def fit(trainer: Trainer, data: LabelledImages) -> bool:
-    """Return whether networks can be trained together: no statistics of batches, no attention, no `one`.
-
-    Statistics would be those of all networks, torch has no batched attention on every device, and `one` is not drawn in
-    blocks.
-    """
+    """Return whether networks can be trained together: `_BATCHED` layers alone, and steps that are drawn in blocks."""
     network = trainer.network.build(data.image_shape, data.num_classes, 0)
-    apart = any(isinstance(part, _NormBase | nn.MultiheadAttention) for part in network.modules())
-    return in_blocks(trainer.recipe) and not apart
+    leaves = [part for part in network.modules() if not any(part.children()) and type(part) is not nn.Sequential]
+    return in_blocks(trainer.recipe) and all(type(leaf) in _BATCHED for leaf in leaves)
 
 
 def _together(
