@@ -72,7 +72,7 @@ class Stepper:
         plan, device = Plan.of(data, self._recipe), data.labels.device.type
         if data is not self._data:
             self._data = data
-            self._graphs.clear()
+            self._forget()
         self._rate.fill_(rate)
         with products(self._recipe.precision, device):
             for step in range(first, first + count):
@@ -87,7 +87,7 @@ class Stepper:
         drawn = block(plan, number, streams)
         if self._draws is None or self._draws.indices.shape != drawn.indices.shape:
             self._draws = drawn.copy()
-            self._graphs.clear()
+            self._forget()
         else:
             for mine, new in zip(self._draws.tensors(), drawn.tensors(), strict=True):
                 mine.copy_(new)
@@ -136,6 +136,11 @@ class Stepper:
             self._step(n)
         return graph, one
 
+    def _forget(self) -> None:
+        if self._graphs:
+            torch.cuda.synchronize()  # what is still to be replayed needs its memory
+            self._graphs.clear()
+
     @contextmanager
     def _put_back(self) -> Iterator[None]:
         state = [*self._state, self._row]
@@ -168,7 +173,7 @@ class Captured:
         stream: int,
         rate: float,
     ) -> list[Tensor]:
-        """Take steps with a network, which is changed in place, and return its momenta.
+        """Take steps with a network, which is changed in place, and return its momenta, which are too.
 
         Args:
             network: always of one architecture.
@@ -181,14 +186,14 @@ class Captured:
         """
         mine, stepper = self._lent(network, recipe)
         theirs = [*network.parameters(), *network.buffers()]
+        pairs = zip(stepper.momenta, momenta, strict=True)
+        moved = [torch.zeros_like(own) if given is None else given for own, given in pairs]
         with torch.no_grad():
-            torch._foreach_copy_(mine, theirs)
-            for own, given in zip(stepper.momenta, momenta, strict=True):
-                own.zero_() if given is None else own.copy_(given)
+            torch._foreach_copy_([*mine, *stepper.momenta], [*theirs, *moved])
         stepper.run(data, steps.start, len(steps), [stream], rate)
         with torch.no_grad():
-            torch._foreach_copy_(theirs, mine)
-        return [momentum.clone() for momentum in stepper.momenta]
+            torch._foreach_copy_([*theirs, *moved], [*mine, *stepper.momenta])
+        return moved
 
     def _lent(self, network: Classifier, recipe: Recipe) -> tuple[list[Tensor], Stepper]:
         shapes = [tensor.shape for tensor in network.state_dict().values()]

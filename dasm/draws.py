@@ -56,7 +56,7 @@ class Plan:
             image_shape=data.image_shape,
             augmentation=recipe.augmentation,
             cutmix=recipe.cutmix,
-            device=data.labels.device.type,
+            device=str(data.labels.device),
             dtype=torch.get_default_dtype(),
         )
 
@@ -195,4 +195,4 @@ def _joined(transforms: Sequence[Transform], rows: int = 1) -> Transform:
     values = {field.name: [getattr(one, field.name) for one in transforms] for field in fields(first)}
     tensors = {name: found for name, found in values.items() if isinstance(found[0], Tensor)}
     cut = {name: [value.unflatten(0, (rows, -1)) for value in found] for name, found in tensors.items()}
-    return replace(first, **{name: torch.cat(found, 1).flatten(0, 1) for name, found in cut.items()})
+    return replace(first, **{name: torch.cat(found, 1).flatten(0, 1) for name, found in cut.items()})  # type: ignore[arg-type]

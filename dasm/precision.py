@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def products(precision: Precision, device: str) -> Iterator[None]:
     if device != "cuda":
         yield
         return
-    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [flag.allow_tf32 for flag in flags]
     try:
         for flag in flags:
