@@ -19,10 +19,12 @@ class Seen:
     Attributes:
         flops: of convolutions, linear layers and self-attention, a multiply-add being two.
         largest: bytes of the largest output of a layer.
+        outputs: bytes of all outputs of layers that have no parts.
     """
 
     flops: int = 0
     largest: int = 1
+    outputs: int = 0
 
 
 @contextmanager
@@ -33,7 +35,9 @@ def watched(network: nn.Module) -> Iterator[Seen]:
     def look(module: nn.Module, _: object, output: Any) -> None:  # noqa: ANN401 - attention gives a pair
         result = output[0] if isinstance(output, tuple) else output
         seen.flops += _flops(module, result)
-        seen.largest = max(seen.largest, result.numel() * result.element_size())
+        size = result.numel() * result.element_size()
+        seen.largest = max(seen.largest, size)
+        seen.outputs += 0 if any(module.children()) else size
 
     handles = [part.register_forward_hook(look) for part in network.modules() if part is not network]
     try:

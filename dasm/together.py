@@ -7,14 +7,18 @@ this field are too small to fill it one at a time; on a CPU nothing is gained.
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from dasm.capture import Stepper
+from dasm import counts
 from dasm.draws import in_blocks
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
+from dasm.operations import watched
 from dasm.precision import answers
+from dasm.stepper import Stepper
 from dasm.train import Trainer, spread
 from dasm.types import LabelledImages
 
@@ -49,6 +53,7 @@ def train_all(
     before: Sequence[LabelledImages] = (),
     starts: Sequence[Classifier | None] | None = None,
     training: Training = "auto",
+    most: int | None = None,
 ) -> list[list[Classifier]]:
     """Do what `Trainer.train` does, once for every stream.
 
@@ -61,7 +66,8 @@ def train_all(
         snapshots: as for `Trainer.train`.
         before: likewise.
         starts: of each network, or None.
-        training: one after another or side by side.
+        training: one after another or side by side, `most` at once.
+        most: by default all of them; on a GPU as many as its memory holds (`at_once`).
 
     Returns:
         For each network its snapshots, the trained one last.
@@ -81,11 +87,19 @@ def train_all(
         raise ConfigError(
             "training: together needs a network of convolutions, linear layers and norms of single images (try auto)"
         )
-    networks = [trainer.start(data, stream).network.train() for stream in streams]
-    for network, start in zip(networks, starts, strict=True):
-        if start is not None:
-            network.load_state_dict(start.state_dict())
-    return _together(trainer, networks, data, steps, streams, snapshots, before)
+    if most is None and data.labels.is_cuda:
+        one = data.mean.new_zeros(1, *data.image_shape)
+        most = at_once(trainer, data.num_classes, one, torch.cuda.mem_get_info(one.device)[0])
+    most = most or len(streams)
+    kept = []
+    for first in range(0, len(streams), most):
+        group = slice(first, first + most)
+        networks = [trainer.start(data, stream).network.train() for stream in streams[group]]
+        for network, start in zip(networks, starts[group], strict=True):
+            if start is not None:
+                network.load_state_dict(start.state_dict())
+        kept += _together(trainer, networks, data, steps, streams[group], snapshots, before)
+    return kept
 
 
 def fit(trainer: Trainer, data: LabelledImages) -> bool:
@@ -93,6 +107,18 @@ def fit(trainer: Trainer, data: LabelledImages) -> bool:
     network = trainer.network.build(data.image_shape, data.num_classes, 0)
     leaves = [part for part in network.modules() if not any(part.children()) and type(part) is not nn.Sequential]
     return in_blocks(trainer.recipe) and all(type(leaf) in _BATCHED for leaf in leaves)
+
+
+def at_once(trainer: Trainer, num_classes: int, one: Float[Tensor, "1 c h w"], free: int) -> int:
+    """Return how many networks may be trained at once on images like `one` with so many bytes of a GPU free.
+
+    What a layer puts out is kept for the way back, and its gradient is as large; half of the memory stays free. Not
+    measured.
+    """
+    network = trainer.network.build((one.shape[1], one.shape[2], one.shape[3]), num_classes, 0).to(one.device)
+    with counts.aside(), watched(network) as seen, torch.no_grad():
+        network(one)
+    return max(1, int(free / 2 / (2 * seen.outputs * trainer.recipe.batch_size)))
 
 
 def _together(

@@ -5,13 +5,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dasm import counts
+from dasm import together as side_by_side
 from dasm.errors import ConfigError
 from dasm.evaluate import Protocol, evaluate
 from dasm.evaluators import Evaluators
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
 from dasm.networks.vit import ViT
-from dasm.together import fit, train_all
+from dasm.together import at_once, fit, train_all
 from dasm.train import Learner, Recipe, Trainer
 from tests.conftest import make_blobs
 from tests.networks.versions import VARIANTS, narrow, noise, smallest_side, variant_id
@@ -55,6 +56,23 @@ def test_warm_networks_go_on_where_they_were(double):
     assert_alike(loop, together, 1e-9)
     fresh = train_all(trainer, data, 20, [3, 4], training="together")
     assert apart(fresh[0][0], together[0][0]) > 1e-3
+
+
+def test_no_more_networks_are_trained_at_once_than_the_memory_holds(double, monkeypatch):
+    data, sizes = double(make_blobs(4, 0)), []
+    trainer = Trainer(network=MLP(width=4, depth=1), recipe=RECIPE)
+    one = torch.zeros(1, 1, 8, 8)
+    needed = 2 * 2 * 20 * (64 + 4 + 4 + 3) * 8  # flat pixels, a linear layer, its ReLU, the logits
+    assert [at_once(trainer, 3, one, free) for free in (3 * needed, 3 * needed - 1, 1)] == [3, 2, 1]
+    loop, whole = both(trainer, data, 5, [3, 4, 5])
+    plain = side_by_side._together
+    monkeypatch.setattr(
+        side_by_side, "_together", lambda t, nets, *rest: sizes.append(len(nets)) or plain(t, nets, *rest)
+    )
+    in_groups = train_all(trainer, data, 5, [3, 4, 5], training="together", most=2)
+    assert sizes == [2, 1]
+    assert_alike(loop, in_groups, 1e-9)
+    assert_alike(whole, in_groups, 1e-9)
 
 
 @every_variant
