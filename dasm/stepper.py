@@ -59,12 +59,12 @@ class Stepper:
         self._draws: Draws | None = None
         self._loaded: tuple[Plan, int, tuple[int, ...]] | None = None
         self._networks = 0
-        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, counts.Counts]] = {}
+        self._graphs: dict[int, tuple[Callable[[], None], counts.Counts]] = {}
 
     def run(self, data: LabelledImages, first: int, count: int, streams: Sequence[int], rate: float) -> None:
         """Take `count` steps, from number `first` of the runs through `data` that the streams define, one per network.
 
-        They are those of `Learner.step`; on a CPU up to the order of sums.
+        They are those of `Learner.step` up to the order of sums.
         """
         plan, device = Plan.of(data, self._recipe), data.labels.device.type
         if data is not self._data:
@@ -95,8 +95,8 @@ class Stepper:
         if replayed:
             if n not in self._graphs:
                 self._graphs[n] = self._recorded(n)
-            graph, one = self._graphs[n]
-            graph.replay()
+            replay, one = self._graphs[n]
+            replay()
         else:
             with counts.aside() as one:
                 self._step(n)
@@ -119,19 +119,21 @@ class Stepper:
             torch._foreach_sub_(self._parameters, torch._foreach_mul(self.momenta, self._rate))
         self._row += 1
 
-    def _recorded(self, n: int) -> tuple[torch.cuda.CUDAGraph, counts.Counts]:
+    def _recorded(self, n: int) -> tuple[Callable[[], None], counts.Counts]:
+        # Every time the row that is next: another one may hold a batch of another size.
+        row = self._row.clone()
         with self._put_back(), counts.aside():
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UP):
-                    self._row.zero_()
+                    self._row.copy_(row)
                     self._step(n)
             torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with counts.aside() as one, torch.cuda.graph(graph):
             self._step(n)
-        return graph, one
+        return graph.replay, one
 
     def _forget(self) -> None:
         if self._graphs:

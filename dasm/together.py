@@ -1,7 +1,8 @@
 """Several networks of one architecture, trained side by side as one network with one more dimension.
 
-Each has its own batches, augmentation and CutMix from its own stream, as if it were alone. On a GPU the networks of
-this field are too small to fill it one at a time; on a CPU nothing is gained.
+Each has its own batches, augmentation and CutMix from its own stream, as if it were alone. A GPU is not filled by one
+network of this field. On a CPU core, three networks took 0.55 to 0.7 of the loop's time at 8 x 8 pixels and width 32,
+and twice its time at 32 x 32 and width 128: the loop, whose bits do not depend on the company, is the rule there.
 """
 
 from collections.abc import Sequence
