@@ -13,25 +13,35 @@ class Counts:
     Attributes:
         forward_images: images that went through a network.
         backward_images: those of them that a gradient was taken through; a double backward counts once.
-        flops: floating-point operations of convolutions and linear layers, a multiply-add being two.
+        flops: floating-point operations of convolutions, linear layers and attention, a multiply-add being two. Exact
+            where the derivatives are written out (`dasm.chain`); elsewhere those of the forward pass by the sizes of
+            its layers, times three if a gradient was taken (a double backward counts as a single one).
+        device: where the last network ran.
     """
 
     forward_images: int = 0
     backward_images: int = 0
     flops: int = 0
+    device: str = "cpu"
 
 
 _open: list[Counts] = []
 _lock = threading.Lock()  # `dasm.spread` works on several threads
 
 
-def count(*, forward_images: int = 0, backward_images: int = 0, flops: int = 0) -> None:
+def active() -> bool:
+    """Return whether any counter is open."""
+    return bool(_open)
+
+
+def count(*, forward_images: int = 0, backward_images: int = 0, flops: int = 0, device: str | None = None) -> None:
     """Add to every counter that is open."""
     with _lock:
         for counts in _open:
             counts.forward_images += forward_images
             counts.backward_images += backward_images
             counts.flops += flops
+            counts.device = device or counts.device
 
 
 @contextmanager
@@ -41,4 +51,16 @@ def counting(counts: Counts) -> Iterator[None]:
     try:
         yield
     finally:
-        _open.remove(counts)
+        # By identity: two counters that have counted the same are equal.
+        _open[:] = [other for other in _open if other is not counts]
+
+
+@contextmanager
+def aside() -> Iterator[Counts]:
+    """Keep what the block counts from all counters that are open, and give it to a new one instead."""
+    own, others = Counts(), _open[:]
+    _open[:] = [own]
+    try:
+        yield own
+    finally:
+        _open[:] = others

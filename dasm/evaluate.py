@@ -10,6 +10,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier, Network, predict
+from dasm.together import Training, train_all
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages, Task, join, prefixes
 
@@ -26,12 +27,16 @@ class Protocol:
         order: `shuffled` draws batches from the whole set; `stagewise` trains on its first segment, then on the first
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
+        training: of the seeds of one architecture. `loop` is one after another, `together` all side by side; `auto` is
+            `together` on a GPU for networks whose layers allow it (`dasm.together`). The results are the same up to the
+            order of sums.
     """
 
     recipe: Recipe
     steps: int
     seeds: int
     order: Literal["shuffled", "stagewise"] = "shuffled"
+    training: Training = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -91,10 +96,9 @@ def evaluate(
     if missing:
         raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")
     trainer = Trainer(network=network, recipe=protocol.recipe)
-    results = []
-    for seed in range(protocol.seeds):
-        (trained,) = trainer.train(training, protocol.steps, rng.derive(root, "benchmark", seed), before=before)
-        results.append(
-            Accuracy(seed=seed, validation=accuracy(trained, task.validation), test=accuracy(trained, task.test))
-        )
-    return results
+    streams = [rng.derive(root, "benchmark", seed) for seed in range(protocol.seeds)]
+    trained = train_all(trainer, training, protocol.steps, streams, before=before, training=protocol.training)
+    return [
+        Accuracy(seed=seed, validation=accuracy(network, task.validation), test=accuracy(network, task.test))
+        for seed, (network,) in enumerate(trained)
+    ]

@@ -7,6 +7,7 @@ from typing import Literal, final
 from dasm import rng
 from dasm.errors import require
 from dasm.networks import Classifier
+from dasm.together import Training, train_all
 from dasm.train import Trainer
 from dasm.types import LabelledImages, join, prefixes
 
@@ -27,6 +28,8 @@ class Evaluators:
             would tell the evaluators what the segments do not hold.
         order: `shuffled` draws batches from all segments at once; `stagewise` trains one network on the first segment,
             then on the first two, and so on, with an equal share of the steps each (PDD, arXiv 2310.06982).
+        training: `loop` trains one network after another, `together` all side by side; `auto` is `together` on a GPU
+            for networks whose layers allow it (`dasm.together`). The results are the same up to the order of sums.
     """
 
     trainer: Trainer
@@ -36,6 +39,7 @@ class Evaluators:
     snapshots: int = 1
     start: Literal["fresh", "warm"] = "fresh"
     order: Literal["shuffled", "stagewise"] = "shuffled"
+    training: Training = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -62,14 +66,19 @@ class Evaluators:
         warm = self.start == "warm" and state >= 2
         if warm and not previous:
             previous = trained(self.train(parts[:-1], state - 1, seed))
-        starts = previous if warm else [None] * self.networks
         *before, data = prefixes(parts) if self.order == "stagewise" else [join(parts)]
         steps = self.teacher_steps if state == 0 else self.steps
         streams = [rng.derive(seed, "evaluator", state, number) for number in range(self.networks)]
-        return [
-            self.trainer.train(data, steps, stream, self.snapshots, before=before, start=start)
-            for stream, start in zip(streams, starts, strict=True)
-        ]
+        return train_all(
+            self.trainer,
+            data,
+            steps,
+            streams,
+            self.snapshots,
+            before=before,
+            starts=previous if warm else None,
+            training=self.training,
+        )
 
 
 def trained(networks: Sequence[Sequence[Classifier]]) -> list[Classifier]:

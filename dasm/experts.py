@@ -81,9 +81,10 @@ class Experts:
     def _start(self, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
         recipe = self.prefix_recipe or self.trainer.recipe
         learner = Trainer(network=self.trainer.network, recipe=recipe).start(real, stream)
-        for step in range(self.prefix_steps if prefix is not None else 0):
+        for run in recipe.same(range(self.prefix_steps if prefix is not None else 0), self.prefix_steps):
             assert prefix is not None, "there are no steps without one"
-            learner.step(prefix, step, rng.derive(stream, "prefix"), recipe.rate(step, self.prefix_steps))
+            rate = recipe.rate(run.start, self.prefix_steps)
+            learner.steps(prefix, run.start, len(run), rng.derive(stream, "prefix"), rate)
         return learner.network
 
     def _follow(
@@ -96,8 +97,9 @@ class Experts:
         rows = [_flat(network)]
         for epoch in range(self.epochs):
             shown = _drawn(window, weights.cpu()[kept], rng.derive(stream, "window", epoch))
-            for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-                learner.step(shown, step, rng.derive(stream, "epochs"), recipe.rate(step, self.epochs * per_epoch))
+            for run in recipe.same(range(epoch * per_epoch, (epoch + 1) * per_epoch), self.epochs * per_epoch):
+                rate = recipe.rate(run.start, self.epochs * per_epoch)
+                learner.steps(shown, run.start, len(run), rng.derive(stream, "epochs"), rate)
             rows.append(_flat(network))
         return torch.stack(rows)
 

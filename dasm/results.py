@@ -6,23 +6,39 @@ from typing import Any
 
 import pyarrow as pa
 
+from dasm.counts import Counts
 from dasm.evaluate import Accuracy
 from dasm.tables import write_table
 
+_COSTS = ("forward_images", "backward_images", "flops")
+
 
 def write_results(
-    path: Path, results: Mapping[str, Sequence[Accuracy]], identity: Mapping[str, Any], meta: Mapping[str, Any]
+    path: Path,
+    results: Mapping[str, Sequence[Accuracy]],
+    costs: Mapping[str, Counts],
+    identity: Mapping[str, Any],
+    meta: Mapping[str, Any],
 ) -> None:
     """Write the accuracies (in [0, 1]) of every architecture.
 
     Args:
         path: Parquet file.
         results: architecture name to accuracies, one per seed.
+        costs: architecture name to what its networks cost together; every row gets an equal share. Seconds are in the
+            ledger alone: they differ from run to run, and the results of a study do not.
         identity: columns that every row repeats: arm, prefix_ipc, …
         meta: provenance for the footer.
     """
     rows = [
-        {**identity, "network": network, "seed": a.seed, "validation": a.validation, "test": a.test}
+        {
+            **identity,
+            "network": network,
+            "seed": a.seed,
+            "validation": a.validation,
+            "test": a.test,
+            **{name: getattr(costs[network], name) // len(accuracies) for name in _COSTS},
+        }
         for network, accuracies in results.items()
         for a in accuracies
     ]

@@ -5,9 +5,10 @@ augmentation per image, CutMix on half of the batches. Training is counted in st
 different sizes get equal compute.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -17,50 +18,15 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from dasm import rng
-from dasm.augment import Operation, draw
-from dasm.errors import require
+from dasm.augment import draw
+from dasm.capture import Captured
+from dasm.draws import BLOCK, Plan, block, in_blocks
 from dasm.networks import Classifier, Network
+from dasm.orders import epoch_batch as epoch_batch
+from dasm.orders import mix
+from dasm.precision import answers, products
+from dasm.recipe import Recipe as Recipe
 from dasm.types import LabelledImages
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network learns; the defaults are IDC's.
-
-    Attributes:
-        batch_size: images per step; smaller sets are taken whole.
-        learning_rate: of SGD, at the start.
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty of SGD.
-        decay: factor of the learning rate at each of `decay_at`.
-        decay_at: fractions of the steps, in [0, 1].
-        augmentation: operations of `dasm.augment`, drawn per image. Leave `cutout` out when CutMix is on (IDC).
-        cutmix: share of batches with CutMix (arXiv 1905.04899), in [0, 1].
-    """
-
-    batch_size: int = 64
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    decay: float = 0.2
-    decay_at: tuple[float, ...] = (2 / 3, 5 / 6)
-    augmentation: tuple[Operation, ...] = ("flip", "color", "crop", "scale", "rotate")
-    cutmix: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        require(self.batch_size >= 1, "batch_size must be >= 1", self.batch_size)
-        require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
-        require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        require(self.weight_decay >= 0, "weight_decay must be >= 0", self.weight_decay)
-        require(0 < self.decay <= 1, "decay must be in (0, 1]", self.decay)
-        require(all(0 <= at <= 1 for at in self.decay_at), "decay_at must lie in [0, 1]", self.decay_at)
-        require(0 <= self.cutmix <= 1, "cutmix must be in [0, 1]", self.cutmix)
-
-    def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of step number `step` (from 0) out of `steps`."""
-        return self.learning_rate * self.decay ** sum(step >= at * steps for at in self.decay_at)
 
 
 @final
@@ -70,11 +36,12 @@ class Trainer:
 
     network: Network
     recipe: Recipe
+    _captured: Captured = field(default_factory=Captured, init=False, repr=False, compare=False)
 
     def start(self, data: LabelledImages, stream: int) -> "Learner":
         """Return a learner with a fresh network for sets like `data`, initialised from `stream`."""
         network = self.network.build(data.image_shape, data.num_classes, rng.derive(stream, "initialisation"))
-        return Learner(network.to(data.labels.device), self.recipe)
+        return Learner(network.to(data.labels.device), self.recipe, self._captured)
 
     def train(
         self,
@@ -100,44 +67,74 @@ class Trainer:
         learner = self.start(data, stream)
         if start is not None:
             learner.network.load_state_dict(start.state_dict())
-        stages = (*before, data)
         kept = []
-        for number in range(1, snapshots + 1):
-            until = steps * number // snapshots
-            for step in range(steps * (number - 1) // snapshots, until):
-                learner.step(stages[step * len(stages) // steps], step, stream, self.recipe.rate(step, steps))
-            copy = self.network.build(data.image_shape, data.num_classes, stream).to(data.labels.device)
-            copy.load_state_dict(learner.network.state_dict())
-            kept.append(copy.eval())
+        for part in spread(steps, snapshots):
+            for stage, run in self.runs((*before, data), part, steps):
+                learner.steps(stage, run.start, len(run), stream, self.recipe.rate(run.start, steps))
+            kept.append(self.copy(learner.network.state_dict(), data, stream))
         return kept
+
+    def runs(self, stages: Sequence[LabelledImages], part: range, steps: int) -> Iterator[tuple[LabelledImages, range]]:
+        """Yield the steps of a part of the training in runs that share a set of images and a learning rate."""
+        for number, stage in enumerate(stages):
+            # Step n belongs to stage n * stages // steps.
+            first, end = (-(-steps * edge // len(stages)) for edge in (number, number + 1))
+            mine = range(max(first, part.start), min(end, part.stop))
+            for run in self.recipe.same(mine, steps):
+                yield stage, run
+
+    def copy(self, weights: Mapping[str, Tensor], data: LabelledImages, stream: int) -> Classifier:
+        """Return a network of its own, in evaluation mode, that holds these weights."""
+        network = self.network.build(data.image_shape, data.num_classes, stream).to(data.labels.device)
+        network.load_state_dict(weights)
+        network.precision = self.recipe.precision
+        return network.eval()
+
+
+def spread(steps: int, parts: int) -> list[range]:
+    """Return the steps in so many parts, as even as can be."""
+    edges = [steps * number // parts for number in range(parts + 1)]
+    return [range(a, b) for a, b in pairwise(edges)]
 
 
 @final
 class Learner:
     """A network in training: its weights and momentum, and one step. It can be saved and put back at any step."""
 
-    def __init__(self, network: Classifier, recipe: Recipe) -> None:
-        """Start with zero momentum."""
+    def __init__(self, network: Classifier, recipe: Recipe, captured: Captured | None = None) -> None:
+        """Start with zero momentum; `captured` is what learners of the same architecture and recipe share."""
         self.network = network
+        self.network.precision = recipe.precision
         self._recipe = recipe
+        self._captured = captured or Captured()
         self._buffers: list[Tensor | None] = [None for _ in network.parameters()]
+
+    def steps(self, data: LabelledImages, first: int, count: int, stream: int, rate: float) -> None:
+        """Take `count` steps from number `first`; on a GPU as one recorded step, replayed.
+
+        The recording holds for a set that is the same object at every call: for sets that are made anew, take `step`.
+        """
+        if data.labels.is_cuda and self._recipe.captured and in_blocks(self._recipe):
+            steps = range(first, first + count)
+            momenta = self._captured.run(self.network, self._buffers, self._recipe, data, steps, stream, rate)
+            self._buffers = [*momenta] if self._recipe.momentum else self._buffers
+            return
+        for step in range(first, first + count):
+            self.step(data, step, stream, rate)
 
     def step(self, data: LabelledImages, step: int, stream: int, rate: float) -> None:
         """Take one SGD step on batch number `step` of the endless run through `data` that `stream` defines.
 
         The loss is the cross-entropy against the classes, or against the soft labels of a set that has them.
         """
-        indices = epoch_batch(len(data), self._recipe.batch_size, step, stream).to(data.labels.device)
-        generator = rng.generator(stream, "batch", step, device=data.labels.device)
-        transform = draw(self._recipe.augmentation, len(indices), data.image_shape, generator)
-        images, labels = transform(data.inputs(indices)), data.answers(indices)
-        images, partners, share = _cutmix(images, labels, self._recipe.cutmix, rng.generator(stream, "cutmix", step))
+        images, labels, partners, share = self._batch(data, step, stream)
         self.network.train()
-        logits = self.network(images, once=True)
-        loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, partners)
         parameters: list[Tensor] = list(self.network.parameters())
+        with products(self._recipe.precision, images.device.type):
+            logits = answers(partial(self.network, once=True), images, self._recipe.precision)
+            loss = share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, partners)
+            gradients = list(torch.autograd.grad(loss, parameters))
         # The function behind torch.optim.SGD; the class imports the compiler, which costs every stage seconds.
-        gradients = list(torch.autograd.grad(loss, parameters))
         with torch.no_grad():
             sgd(
                 parameters,
@@ -150,6 +147,21 @@ class Learner:
                 nesterov=False,
                 maximize=False,
             )
+
+    def _batch(self, data: LabelledImages, step: int, stream: int) -> tuple[Tensor, Tensor, Tensor, float | Tensor]:
+        recipe, device = self._recipe, data.labels.device
+        if data.labels.is_cuda and in_blocks(recipe):
+            plan = Plan.of(data, recipe)
+            row = torch.full((1,), step % BLOCK, device=device)
+            images, truths, shares = block(plan, step // BLOCK, [stream]).batch(data, row, plan.size(step))
+            return images[0], *truths, shares[0]
+        indices = epoch_batch(len(data), recipe.batch_size, step, stream).to(device)
+        transform = draw(
+            recipe.augmentation, len(indices), data.image_shape, rng.generator(stream, "batch", step, device=device)
+        )
+        images, labels = transform(data.inputs(indices)), data.answers(indices)
+        images, partners, share = _cutmix(images, labels, recipe.cutmix, rng.generator(stream, "cutmix", step))
+        return images, labels, partners, share
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights and momentum buffers by name, for a checkpoint."""
@@ -167,43 +179,18 @@ class Learner:
             self._buffers[i] = None if saved is None else saved.to(device, copy=True)
 
 
-def epoch_batch(count: int, batch_size: int, step: int, stream: int) -> Int64[Tensor, " b"]:
-    """Return the indices of batch number `step` of an endless run through `count` images, reshuffled every epoch.
-
-    The last, partial batch of an epoch is kept, as in IDC. The answer depends on the arguments alone, so a run can be
-    continued at any step.
-    """
-    per_epoch = -(-count // batch_size)
-    epoch, position = divmod(step, per_epoch)
-    return _permutation(count, rng.derive(stream, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
-
-
-@lru_cache(maxsize=4)
-def _permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(stream))
-
-
 def _cutmix(
     images: Float[Tensor, "b c h w"],
     labels: Int64[Tensor, " b"] | Float[Tensor, "b k"],
     probability: float,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"] | Float[Tensor, "b k"], float]:
-    # Drawn on the CPU: the box decides a slice, which a device tensor could not without a synchronisation.
-    gate, keep, row, column = torch.rand(4, generator=generator).tolist()
-    partners = torch.randperm(len(labels), generator=generator).to(labels.device)
-    if gate >= probability:
-        return images, labels, 1.0
     height, width = images.shape[2:]
-    # keep is lambda ~ Beta(1, 1); the box has area (1 - lambda) before it is clipped.
-    half = (1 - keep) ** 0.5 / 2
-    top, bottom = (_clip(int(height * (row + sign * half)), height) for sign in (-1, 1))
-    left, right = (_clip(int(width * (column + sign * half)), width) for sign in (-1, 1))
+    partners, box, share = mix(len(labels), (height, width), probability, generator)
+    if box is None:
+        return images, labels, share
+    top, bottom, left, right = box
+    partners = partners.to(labels.device)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[partners, :, top:bottom, left:right]
-    share = 1 - (bottom - top) * (right - left) / (height * width)
     return mixed, labels[partners], share
-
-
-def _clip(value: int, high: int) -> int:
-    return min(max(value, 0), high)

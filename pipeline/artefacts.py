@@ -102,7 +102,7 @@ def read_ledger(root: Path, scope: Scope) -> pd.DataFrame:
 
 
 def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:
-    keys = ("stage", "name", "seconds", "device", "peak_memory_mb", "forward_images", "backward_images")
+    keys = ("stage", "name", "seconds", "device", "peak_memory_mb", "forward_images", "backward_images", "flops")
     try:
         entry = json.loads(path.read_text())
         row = {key: entry[key] for key in keys}

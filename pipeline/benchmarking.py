@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import dasm
+from dasm.counts import Counts, counting
 from dasm.evaluate import Protocol, evaluate
 from dasm.networks import Network
 from dasm.plugins import build
@@ -21,10 +22,12 @@ def judge(
     """Train every network of the benchmark on a set, given segment by segment, and write a row for each."""
     protocol = params.section(study, Protocol, "benchmark.protocol")
     networks = params.value(study, "benchmark.networks")
-    results = {}
+    results, costs = {}, {}
     for number, options in enumerate(networks):
         name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
-        results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
+        costs[name] = Counts()
+        with counting(costs[name]):
+            results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
         mean = sum(result.validation for result in results[name]) / protocol.seeds
         runtime.log.info("%s on %s: validation accuracy %.1f %%", name, identity["arm"], 100 * mean)
     identity = {
@@ -35,4 +38,4 @@ def judge(
         "torch_version": torch.__version__,
         "device": task.train.labels.device.type,
     }
-    write_results(path, results, identity, {"arm": identity["arm"]})
+    write_results(path, results, costs, identity, {"arm": identity["arm"]})

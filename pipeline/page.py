@@ -20,7 +20,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": _number, "signed": _signed, "time": _time, "count": _count}
+    environment.filters |= {"number": _number, "signed": _signed, "time": _time, "count": _count, "si": _si}
     return environment.get_template(template).render(content)
 
 
@@ -37,6 +37,13 @@ def _time(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _si(value: float) -> str:
+    for letter, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.0f} "
 
 
 def _count(value: float) -> str:

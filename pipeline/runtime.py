@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
     # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
     torch.set_deterministic_debug_mode("error")
     keep_freed_memory()
+    # torch lets a GPU's convolutions round by default; `dasm.precision` says where they may.
+    torch.backends.cudnn.allow_tf32 = False
     study = params.read()
     torch.set_num_threads(params.value(study, "threads"))
     device = os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -91,7 +94,15 @@ def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
     entry |= _rounded(cost) | ({"processes": ranks.count()} if ranks.count() > 1 else {})
     text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
     write_atomically(layout.LEDGER / f"{name}.json", lambda path: path.write_text(text))
-    log.info("%s: %.1f s, %d images forward on %s", entry["name"], cost.seconds, cost.forward_images, cost.device)
+    counts = cost.counts
+    log.info(
+        "%s: %.1f s, %d images forward, %.3g FLOP on %s",
+        entry["name"],
+        cost.seconds,
+        counts.forward_images,
+        counts.flops,
+        counts.device,
+    )
 
 
 def track(name: str) -> Callable[[range], Iterable[int]]:
@@ -155,9 +166,7 @@ def _logged(name: str, work: range) -> Iterator[int]:
 def _rounded(cost: Cost) -> dict[str, Any]:
     return {
         "seconds": round(cost.seconds, 3),
-        "forward_images": cost.forward_images,
-        "backward_images": cost.backward_images,
+        **asdict(cost.counts),
         "peak_memory_mb": cost.peak_memory_mb,
-        "device": cost.device,
         "threads": torch.get_num_threads(),
     }

@@ -83,6 +83,7 @@ def cost(ledger: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         seconds=("seconds", "sum"),
         forward_images=("forward_images", "sum"),
         backward_images=("backward_images", "sum"),
+        flops=("flops", "sum"),
         peak_memory_mb=("peak_memory_mb", "max"),
         device=("device", lambda names: ", ".join(sorted(set(names)))),
     )

@@ -117,7 +117,7 @@ def test_a_start_brings_the_statistics_of_batch_norm_along():
     Learner(start, Recipe(augmentation=(), cutmix=0.0)).step(PARTS[2], 0, 0, 0.05)
     still = Recipe(learning_rate=1e-30, weight_decay=0.0, augmentation=(), cutmix=0.0)
     trainer = object.__new__(Trainer)
-    vars(trainer).update(network=Norm(), recipe=still)
+    vars(trainer).update(network=Norm(), recipe=still, _captured=None)
     (found,) = trainer.train(PARTS[2], 1, 0, start=start)
     assert found.body[1].num_batches_tracked == 2
 

@@ -17,7 +17,7 @@ def test_images_that_were_only_looked_at_are_forward_images(blobs):
     with metered() as cost:
         predict(network, blobs)
         predict(network, blobs.subset(torch.arange(5)))
-    assert (cost.forward_images, cost.backward_images) == (48 + 5, 0)
+    assert (cost.counts.forward_images, cost.counts.backward_images) == (48 + 5, 0)
 
 
 def test_images_that_were_learnt_from_are_backward_images_too():
@@ -25,20 +25,20 @@ def test_images_that_were_learnt_from_are_backward_images_too():
     with metered() as cost:
         trainer.train(make_blobs(16, 0), 4, stream=0)
     # 48 images in batches of 20, 20, 8, then 20 of the next epoch.
-    assert (cost.forward_images, cost.backward_images) == (68, 68)
+    assert (cost.counts.forward_images, cost.counts.backward_images) == (68, 68)
 
 
 def test_only_classifiers_are_counted():
     with metered() as cost:
         nn.Linear(3, 2)(torch.ones(5, 3))
-    assert (cost.forward_images, cost.backward_images) == (0, 0)
+    assert (cost.counts.forward_images, cost.counts.backward_images) == (0, 0)
 
 
 def test_nothing_is_counted_after_the_block_even_after_an_error(blobs):
     with pytest.raises(RuntimeError, match="inside"), metered() as cost:
         raise RuntimeError("inside")
     predict(with_batch_norm(), blobs)
-    assert cost.forward_images == 0
+    assert cost.counts.forward_images == 0
 
 
 def test_counting_changes_no_number(trainer, blobs):
@@ -54,4 +54,4 @@ def test_seconds_are_wall_time_and_memory_is_that_of_the_process():
     assert 0.05 <= cost.seconds < 5
     # A process with torch in it takes more than 100 MiB and less than a terabyte.
     assert 100 < cost.peak_memory_mb < 2**20
-    assert cost.device == "cpu"
+    assert cost.counts.device == "cpu"

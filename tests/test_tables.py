@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dasm.counts import Counts
 from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
 from dasm.networks.convnet import ConvNet
@@ -145,15 +146,20 @@ def test_results_are_one_row_per_network(tmp_path):
         "convnet": [Accuracy(seed=0, validation=0.5, test=0.25), Accuracy(seed=1, validation=0.6, test=0.35)],
         "mlp": [Accuracy(seed=0, validation=0.1, test=0.2)],
     }
-    write_results(tmp_path / "r.parquet", results, {"arm": "dasm", "prefix_ipc": 3}, {"seed": 0})
+    costs = {
+        "convnet": Counts(forward_images=200, backward_images=100, flops=4_000_000_000_000),
+        "mlp": Counts(forward_images=70, backward_images=60, flops=50),
+    }
+    write_results(tmp_path / "r.parquet", results, costs, {"arm": "dasm", "prefix_ipc": 3}, {"seed": 0})
     table, meta = read_table(tmp_path / "r.parquet", "result/1")
     assert meta == {"seed": 0}
     assert table.to_pylist() == [
         {"arm": "dasm", "prefix_ipc": 3, "network": network, "seed": seed, "validation": validation, "test": test}
-        for network, seed, validation, test in [
-            ("convnet", 0, 0.5, 0.25),
-            ("convnet", 1, 0.6, 0.35),
-            ("mlp", 0, 0.1, 0.2),
+        | dict(zip(("forward_images", "backward_images", "flops"), cost, strict=True))
+        for network, seed, validation, test, *cost in [
+            ("convnet", 0, 0.5, 0.25, 100, 50, 2_000_000_000_000),
+            ("convnet", 1, 0.6, 0.35, 100, 50, 2_000_000_000_000),
+            ("mlp", 0, 0.1, 0.2, 70, 60, 50),
         ]
     ]
 

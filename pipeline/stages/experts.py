@@ -19,7 +19,14 @@ def main(arm: str, k: str) -> None:
     reason = {"because": because} if because else {}
     (folder / "none.json").write_text(json.dumps({"experts": 0, **reason}) + "\n")
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    nothing = {"seconds": 0.0, "forward_images": 0, "backward_images": 0, "peak_memory_mb": 0, "device": "cpu"}
+    nothing = dict.fromkeys(("seconds", "forward_images", "backward_images", "flops", "peak_memory_mb"), 0)
     threads = params.value(params.read(), "threads")
-    entry = {"stage": "experts", "name": f"experts@{arm}-{k}", "arm": arm, "threads": threads, **nothing}
+    entry = {
+        "stage": "experts",
+        "name": f"experts@{arm}-{k}",
+        "arm": arm,
+        "device": "cpu",
+        "threads": threads,
+        **nothing,
+    }
     ledger.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")

@@ -123,7 +123,14 @@ def write_results(path: Path, arm: str, prefix_ipc: int, rng: np.random.Generato
 
 
 def write_ledger(root: Path, stage: str, name: str, arm: str | None, distances: list[float]) -> None:
-    entry = {"stage": stage, "name": name, "seconds": 2.5, "forward_images": 1000, "backward_images": 400}
+    entry = {
+        "stage": stage,
+        "name": name,
+        "seconds": 2.5,
+        "forward_images": 1000,
+        "backward_images": 400,
+        "flops": 3 * 10**9,
+    }
     entry |= {"peak_memory_mb": 300, "device": "cpu", "distances": distances} | ({"arm": arm} if arm else {})
     path = root / f"data/ledger/{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import torch
 from ruamel.yaml import YAML
 
 import dasm
+from dasm.counts import Counts
 from dasm.evaluate import Accuracy
 from dasm.results import write_results
 from dasm.tables import read_chain
@@ -35,7 +36,7 @@ def results(path: Path, arm: str, tests=TESTS, **more) -> None:
         for name, shift in (("convnet", 0.0), ("mlp", -0.25))
     }
     identity = {"arm": arm, "code_version": "0", "torch_version": "2.0", "device": "cpu", **more}
-    write_results(path, found, identity, {})
+    write_results(path, found, {name: Counts() for name in found}, identity, {})
 
 
 def segment(k: int, ipc: int, factor: int = 1):

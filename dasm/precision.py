@@ -1,0 +1,47 @@
+"""How exactly networks compute while they learn and score; distances between gradients are never rounded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+#: `fp32` rounds nothing; `tf32` lets a GPU round the factors of its products to 10 bits (elsewhere it is `fp32`);
+#: `bf16` computes layers in 16 bits where torch's autocast holds that safe, with weights and updates in 32.
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+@contextmanager
+def products(precision: Precision, device: str) -> Iterator[None]:
+    """Say for the block how a GPU multiplies 32-bit numbers, forward and backward. torch's own default rounds."""
+    if device != "cuda":
+        yield
+        return
+    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        for flag, value in zip(flags, before, strict=True):
+            flag.allow_tf32 = value
+
+
+def answers(network: Callable[[Tensor], Tensor], images: Tensor, precision: Precision) -> Tensor:
+    """Return what a network says of images, in their own type; `products` is the caller's part.
+
+    On a GPU, channels are laid out last for `tf32` and `bf16`, as its tensor cores read them (not measured).
+    """
+    if images.is_cuda and images.dim() == 4 and precision != "fp32":
+        images = images.contiguous(memory_format=torch.channels_last)
+    with _autocast(precision, images.device.type):
+        return network(images).to(images.dtype)
+
+
+def _autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
+    if precision != "bf16":
+        return nullcontext()
+    # The cache would outlive a captured graph; every weight is read once per pass anyway.
+    return torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False)

@@ -1,0 +1,60 @@
+"""How a network learns: the numbers of `dasm.train`."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+from dasm.augment import Operation
+from dasm.errors import require
+from dasm.precision import Precision
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network learns; the defaults are IDC's.
+
+    Attributes:
+        batch_size: images per step; smaller sets are taken whole.
+        learning_rate: of SGD, at the start.
+        momentum: of SGD, in [0, 1).
+        weight_decay: L2 penalty of SGD.
+        decay: factor of the learning rate at each of `decay_at`.
+        decay_at: fractions of the steps, in [0, 1].
+        augmentation: operations of `dasm.augment`, drawn per image. Leave `cutout` out when CutMix is on (IDC).
+        cutmix: share of batches with CutMix (arXiv 1905.04899), in [0, 1].
+        precision: of training and scoring. `fp32`; `tf32`, faster on a GPU and `fp32` elsewhere; `bf16`, faster still,
+            for networks that are only trained and read: what is matched through a network is always `fp32`.
+        captured: on a GPU, record a step once and replay it; otherwise launch every kernel of every step, which gives
+            the same up to the order of sums and serves to find errors. No matter on a CPU.
+    """
+
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay: float = 0.2
+    decay_at: tuple[float, ...] = (2 / 3, 5 / 6)
+    augmentation: tuple[Operation, ...] = ("flip", "color", "crop", "scale", "rotate")
+    cutmix: float = 0.5
+    precision: Precision = "fp32"
+    captured: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        require(self.batch_size >= 1, "batch_size must be >= 1", self.batch_size)
+        require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
+        require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
+        require(self.weight_decay >= 0, "weight_decay must be >= 0", self.weight_decay)
+        require(0 < self.decay <= 1, "decay must be in (0, 1]", self.decay)
+        require(all(0 <= at <= 1 for at in self.decay_at), "decay_at must lie in [0, 1]", self.decay_at)
+        require(0 <= self.cutmix <= 1, "cutmix must be in [0, 1]", self.cutmix)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of step number `step` (from 0) out of `steps`."""
+        return self.learning_rate * self.decay ** sum(step >= at * steps for at in self.decay_at)
+
+    def same(self, steps: range, total: int) -> list[range]:
+        """Return the steps, cut wherever the learning rate changes."""
+        cuts = [n for n in steps if n == steps.start or self.rate(n, total) != self.rate(n - 1, total)]
+        return [range(a, b) for a, b in pairwise([*cuts, steps.stop])]

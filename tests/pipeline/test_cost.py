@@ -1,0 +1,75 @@
+"""What a stage writes of its own cost, and what it must not import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dasm.train import Trainer
+from pipeline import artefacts, runtime
+from pipeline.stages import experts
+from tests.conftest import make_blobs
+
+ROOT = Path(__file__).parents[2]
+COST = ("seconds", "forward_images", "backward_images", "flops", "device", "peak_memory_mb", "threads")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_stage_writes_seconds_images_operations_and_device(here, trainer):
+    data = make_blobs(16, 0)
+    with runtime.ledger("train", "train-dasm-1", arm="dasm") as entry:
+        Trainer(network=trainer.network, recipe=trainer.recipe).train(data, 3, stream=0)
+        entry["more"] = 1
+    written = json.loads((here / "data/ledger/train-dasm-1.json").read_text())
+    assert set(written) == {"stage", "name", "arm", "more", *COST}
+    assert (written["forward_images"], written["backward_images"], written["device"]) == (48, 48, "cpu")
+    # Two convolutions of 4 channels on 8 x 8 and 4 x 4 pixels and a head; three passes.
+    assert written["flops"] == 3 * 48 * 2 * (64 * 4 * 9 + 16 * 4 * 36 + 16 * 3)
+    row = artefacts._entry(here / "data/ledger/train-dasm-1.json", ("", "dasm"))
+    assert row["flops"] == written["flops"] and row["arm"] == "dasm"
+
+
+def test_a_stage_that_had_nothing_to_do_says_so_in_the_same_words(here, monkeypatch):
+    monkeypatch.setattr("pipeline.methods.follows_experts", lambda arm: False)
+    (here / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    experts.main("dasm", "1")
+    written = json.loads((here / "data/ledger/experts-dasm-1.json").read_text())
+    assert set(written) == {"stage", "name", "arm", *COST}
+    assert written["flops"] == written["forward_images"] == 0
+    assert artefacts._entry(here / "data/ledger/experts-dasm-1.json", ("", "dasm"))["seconds"] == 0
+
+
+WORK = """
+import sys
+{imports}
+from dasm.ledger import metered
+from dasm.networks import predict
+from dasm.networks.convnet import ConvNet
+from dasm.together import train_all
+from dasm.train import Recipe, Trainer
+from tests.conftest import make_blobs
+from pipeline import runtime
+import torch
+torch.set_deterministic_debug_mode("error")
+with metered() as cost:
+    trainer = Trainer(network=ConvNet(width=4, depth=2), recipe=Recipe())
+    for training in ("loop", "together"):
+        networks = train_all(trainer, make_blobs(16, 0), 2, [0, 1], training=training)
+    predict(networks[0][0], make_blobs(4, 0))
+assert cost.counts.flops
+sys.exit("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_stage_imports_the_compiler():
+    """It takes seconds, of every stage."""
+    names = [file.stem for file in sorted((ROOT / "pipeline/stages").glob("[!_]*.py")) if file.stem != "report"]
+    imports = "\n".join(f"import pipeline.stages.{name}" for name in names)
+    subprocess.run([sys.executable, "-c", WORK.format(imports=imports)], cwd=ROOT, check=True)
