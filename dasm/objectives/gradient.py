@@ -185,10 +185,8 @@ class _Network:
 
     def learn(self, iteration: int) -> None:
         # The run through the real images goes on across networks, as IDC's persistent loader does.
-        for step in range(iteration * self._steps, (iteration + 1) * self._steps):
-            self.learner.step(
-                self._real, step, rng.derive(self._stream, "learning"), self._trainer.recipe.learning_rate
-            )
+        stream, rate = rng.derive(self._stream, "learning"), self._trainer.recipe.learning_rate
+        self.learner.steps(self._real, iteration * self._steps, self._steps, stream, rate)
 
     def tensors(self) -> dict[str, Tensor]:
         return self.learner.tensors() | self.sampler.tensors()
