@@ -1,9 +1,10 @@
-# `make repro`: the study in force, from nothing to its report. `make test`: the tests and every guard.
+# `make repro`: the study in force, from nothing to its report. `make test`: the tests and every guard; `make deep`: the
+# rest of the tests, which take as long again (several processes, all image sizes, every way to interrupt).
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: install repro test guards clean
+.PHONY: install repro test quick deep guards clean
 
 install: $(VENV)/installed
 
@@ -19,8 +20,15 @@ repro: install
 	python -m pipeline check
 	dvc repro
 
-test: install guards
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Side by side: most guards, mypy above all, use one core.
+test: install
+	$(MAKE) --no-print-directory --jobs 2 quick guards
+
+quick: install
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not deep"
+
+deep: install
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m deep
 
 guards: install
 	ruff check .

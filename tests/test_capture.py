@@ -19,6 +19,8 @@ from dasm.types import LabelledImages
 from tests.conftest import make_blobs
 from tests.handmade import equal_states
 
+pytestmark = pytest.mark.deep
+
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 RECIPES = {
     "everything": Recipe(batch_size=20, learning_rate=0.05, augmentation=ALL, cutmix=0.5),

@@ -95,6 +95,7 @@ def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, 
     assert float((slow[0] - run(Matching(objective=Gradient(), trainer=trainer), double(blobs), 0)[0]).norm()) > 0.1
 
 
+@pytest.mark.deep
 def test_a_hundred_steps_in_32_bits_stay_together(trainer, blobs):
     options = {"metric": "mse", "real_batch": 8, "inner_iterations": 30, "network_images": 16}
     fast, slow = (

@@ -17,6 +17,8 @@ from tests.conftest import make_blobs
 from tests.handmade import equal_states
 from tests.test_capture import needs_gpu
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture
 def flags():

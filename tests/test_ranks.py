@@ -7,7 +7,7 @@ import torch.multiprocessing as mp
 from dasm import ranks
 from tests import ranked
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.deep, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

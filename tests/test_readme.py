@@ -28,6 +28,7 @@ def test_every_command_it_names_exists():
         assert target in targets
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_the_library_example_runs(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)

@@ -18,6 +18,8 @@ from tests.conftest import make_blobs
 from tests.networks.versions import VARIANTS, narrow, noise, smallest_side, variant_id
 from tests.test_capture import ALL, needs_gpu
 
+pytestmark = pytest.mark.deep
+
 RECIPE = Recipe(batch_size=20, learning_rate=0.02, augmentation=ALL, cutmix=0.5)
 every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=map(variant_id, VARIANTS))
 

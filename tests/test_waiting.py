@@ -16,6 +16,8 @@ from dasm.objectives.gradient import Gradient
 from dasm.objectives.sre2l import SRe2L
 from dasm.types import LabelledImages
 
+pytestmark = pytest.mark.deep
+
 # What reads numbers out of a tensor, or makes a tensor whose size depends on them.
 READING = {"item", "tolist", "numpy", "cpu", "cuda", "__bool__", "__int__", "__float__", "__index__", "__contains__"}
 READING |= {"nonzero", "argwhere", "masked_select", "unique", "equal", "allclose", "is_nonzero", "tensor", "as_tensor"}

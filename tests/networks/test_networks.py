@@ -11,12 +11,16 @@ from tests.conftest import make_blobs
 from tests.handmade import equal_states, with_batch_norm
 from tests.networks.versions import NAMES, VARIANTS, made, narrow, noise, smallest_side, variant_id
 
+deep = pytest.mark.deep
 every_network = pytest.mark.parametrize("name", NAMES)
 every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=map(variant_id, VARIANTS))
 
 
 @every_network
-@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 8), (1, 28), (3, 32), (3, 64), (1, 96)])
+@pytest.mark.parametrize(
+    ("channels", "side"),
+    [(1, 8), (3, 8), (1, 28), (3, 32), pytest.param(3, 64, marks=deep), pytest.param(1, 96, marks=deep)],
+)
 def test_a_network_reads_images_of_its_size_or_names_the_smallest(name, channels, side):
     network = narrow(name)
     works = max(side, smallest_side(network, channels, side))
@@ -82,7 +86,7 @@ def test_a_few_steps_bring_the_loss_down(name):
 
 
 @every_network
-@pytest.mark.parametrize("side", [8, 28, 64])
+@pytest.mark.parametrize("side", [8, 28, pytest.param(64, marks=deep)])
 def test_training_repeats_and_depends_on_the_stream_alone(name, side):
     network = narrow(name)
     data = make_blobs(1, 0, side=smallest_side(network, 1, side))
@@ -100,7 +104,7 @@ def test_training_repeats_and_depends_on_the_stream_alone(name, side):
 
 
 @every_variant
-@pytest.mark.parametrize("side", [8, 28, 64, 224])
+@pytest.mark.parametrize("side", [8, 28, pytest.param(64, marks=deep), pytest.param(224, marks=deep)])
 def test_the_gradient_reaches_every_weight(name, options, side):
     network = narrow(name, **options)
     side = smallest_side(network, 1, side)

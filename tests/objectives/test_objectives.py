@@ -152,6 +152,7 @@ def representative(name: str) -> Case:
     return replace(CASES[name], options={**CASES[name].options, **REPRESENTATIVE})
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "case", [*parameters(), *(pytest.param(representative(n), id=f"{n}, DREAM") for n in ("gradient", "dc", "dsa"))]
 )

@@ -106,6 +106,7 @@ def due(study, arm):
     return {link["next"]: methods.experts_due(arm, link["next"]) for link in study["rescore"]}
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("project")
 def test_experts_are_trained_where_a_segment_follows_them_and_nowhere_else():
     """Two segments, scored after both: the second follows experts of state 1, none follows any of state 2."""
@@ -118,6 +119,7 @@ def test_experts_are_trained_where_a_segment_follows_them_and_nowhere_else():
     assert methods.experts_due("real", 0) == (False, "")
 
 
+@pytest.mark.deep
 def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_again(project):
     with (project / "params.yaml").open("w") as file:
         YAML().dump(ZOO, file)
@@ -127,6 +129,7 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("project")
 def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch):
     blueprint.write(ZOO)

@@ -239,6 +239,7 @@ def test_first_run(flows: ModuleType, reproduced: Path) -> None:
         flows.reproduce(jobs=0)
 
 
+@pytest.mark.deep
 def test_failure_change_and_return(flows: ModuleType, project: Path) -> None:
     """A failure stops its descendants alone; then only what changed is run, and what was known before is restored."""
     _edit("{a: 2, b: 2}")
@@ -275,6 +276,7 @@ stages:
 """
 
 
+@pytest.mark.deep
 def test_only_stages_that_the_blueprint_concerns_are_visited(
     flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +294,7 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
         assert (tmp_path / "b.txt").read_text() == text.split("\n", 1)[1]
 
 
+@pytest.mark.deep
 def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path) -> None:
     """Meanwhile another driver is refused, and one that finds somebody else's dvc at work says so."""
     from prefect.settings import PREFECT_API_URL

@@ -1,9 +1,6 @@
 """Parameters are read as DVC reads them, and a wrong one gets one line."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -93,21 +90,14 @@ def test_a_wrong_value_gets_its_path_the_rule_and_the_value(case):
     assert expected in str(caught.value)
 
 
-def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path):
+def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path, monkeypatch, capsys):
     values = copy.deepcopy(PARAMS)
     values["matching"]["objectiv"] = values["matching"].pop("objective")
     with (tmp_path / "params.yaml").open("w") as file:
         YAML().dump(values, file)
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "check"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
         "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
         "match_prefix, windowed, patience, tolerance); did you mean 'objective'?"
     ]

@@ -143,6 +143,7 @@ def test_a_set_handed_on_gives_the_accuracies_of_the_benchmark(root, tmp_path, m
     assert found == [(row["network"], row["seed"], row["validation"], row["test"]) for row in table]
 
 
+@pytest.mark.deep
 def test_a_finished_study_grows_by_a_segment_and_redoes_nothing(root, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(root, copy, symlinks=True)
