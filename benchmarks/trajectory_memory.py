@@ -1,8 +1,8 @@
 """Peak memory of one iteration of `mtt` with 10 and with 80 student steps: ConvNet-3, width 128, 32 x 32 pixels.
 
 Each measurement is a process of its own. Beside the peak resident set and its ratio it prints what the steps after the
-first add to the peak, so that torch's own hundreds of megabytes hide nothing. `constant` keeps one vector of weights
-per step (1.28 MB here) and one graph; `full` keeps a graph per step and needs gigabytes.
+first add to the peak, so that torch's own hundreds of megabytes hide nothing. `constant` keeps twice the root of the
+number of steps in vectors of weights (1.28 MB each here) and one graph; `full` keeps a graph per step and needs gigabytes.
 
 python benchmarks/trajectory_memory.py [constant] [full]
 """

@@ -4,11 +4,12 @@ Through one graph of all steps, memory grows with their number. TESLA (arXiv 221
 theta_0 - alpha (g_0 + ... + g_(N-1)) and differentiates one g_i at a time. That is constant in memory because it treats
 theta_i as if it did not depend on the images of the steps before i: where the chain rule has the adjoint
 a_i = (I - alpha H_i) a_(i+1), with H_i the Hessian of step i, TESLA has a_N for every step, and so drops every term
-with a Hessian. Here they are kept: the weights of every step are stored without a graph, and the adjoint walks back
-over them, one Hessian-vector product per step. That costs one more forward and backward pass per step than the whole
-graph, and one vector of weights.
+with a Hessian. Here they are kept: the adjoint walks back over the weights of every step, one Hessian-vector product
+each. Of N weights every sqrt(N)-th is stored on the way out, and those in between are found again, sqrt(N) at a time, on
+the way back. That costs two more forward and backward passes per step than the whole graph, and 2 sqrt(N) vectors.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -64,20 +65,28 @@ class Journey:
         With the adjoint a = dL/dtheta', a step gives dL/dX -= alpha d(g.a)/dX and dL/dalpha -= g.a, and passes on
         a - alpha d(g.a)/dtheta to the step before it.
         """
-        path = [self.start]
-        for step in self.steps:
-            weights = path[-1].detach().requires_grad_()
-            path.append(path[-1] - self.rate * self._gradient(weights, self.images[step[0]], step))
-        left, apart = path.pop() - self.target, (self.start - self.target).square().sum()
+        length, kept, weights = math.isqrt(max(0, len(self.steps) - 1)) + 1, [], self.start
+        for number, step in enumerate(self.steps):
+            if number % length == 0:
+                kept.append(weights)
+            weights = self._after(weights, step)
+        left, apart = weights - self.target, (self.start - self.target).square().sum()
         adjoint, pixels, slope = 2 * left / apart, torch.zeros_like(self.images), torch.zeros_like(self.rate)
-        for step in reversed(self.steps):
-            weights, images = (x.detach().requires_grad_() for x in (path.pop(), self.images[step[0]]))
-            along = self._gradient(weights, images, step, differentiable=True) @ adjoint
-            bend, pull = torch.autograd.grad(along, [weights, images])
-            pixels[step[0]] -= self.rate * pull
-            slope -= along.detach()
-            adjoint = adjoint - self.rate * bend
+        for first in reversed(range(0, len(self.steps), length)):
+            stretch, path = self.steps[first : first + length], [kept.pop()]
+            for step in stretch[:-1]:
+                path.append(self._after(path[-1], step))
+            for step in reversed(stretch):
+                weights, images = (x.detach().requires_grad_() for x in (path.pop(), self.images[step[0]]))
+                along = self._gradient(weights, images, step, differentiable=True) @ adjoint
+                bend, pull = torch.autograd.grad(along, [weights, images])
+                pixels[step[0]] -= self.rate * pull
+                slope -= along.detach()
+                adjoint = adjoint - self.rate * bend
         return left.square().sum() / apart, pixels, slope
+
+    def _after(self, weights: Tensor, step: Step) -> Float[Tensor, " p"]:
+        return weights - self.rate * self._gradient(weights.detach().requires_grad_(), self.images[step[0]], step)
 
     def _gradient(
         self, weights: Tensor, images: Tensor, step: Step, *, differentiable: bool = False
