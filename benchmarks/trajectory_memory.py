@@ -2,7 +2,8 @@
 
 Each measurement is a process of its own. Beside the peak resident set and its ratio it prints what the steps after the
 first add to the peak, so that torch's own hundreds of megabytes hide nothing. `constant` keeps twice the root of the
-number of steps in vectors of weights (1.28 MB each here) and one graph; `full` keeps a graph per step and needs gigabytes.
+number of steps in vectors of weights (1.28 MB each here) and one graph; `full` keeps a graph per step and needs
+gigabytes.
 
 python benchmarks/trajectory_memory.py [constant] [full]
 """

@@ -5,8 +5,8 @@ theta_0 - alpha (g_0 + ... + g_(N-1)) and differentiates one g_i at a time. That
 theta_i as if it did not depend on the images of the steps before i: where the chain rule has the adjoint
 a_i = (I - alpha H_i) a_(i+1), with H_i the Hessian of step i, TESLA has a_N for every step, and so drops every term
 with a Hessian. Here they are kept: the adjoint walks back over the weights of every step, one Hessian-vector product
-each. Of N weights every sqrt(N)-th is stored on the way out, and those in between are found again, sqrt(N) at a time, on
-the way back. That costs two more forward and backward passes per step than the whole graph, and 2 sqrt(N) vectors.
+each. Of N weights every sqrt(N)-th is stored on the way out, and those in between are found again, sqrt(N) at a time,
+on the way back. That costs two more forward and backward passes per step than the whole graph, and 2 sqrt(N) vectors.
 """
 
 import math

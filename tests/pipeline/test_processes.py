@@ -13,11 +13,11 @@ from dasm.tables import read_segments
 from pipeline import layout, runtime
 from tests.graph import ROOT
 
+pytestmark = pytest.mark.deep
+
 _STAGE = """
 from tests.conftest import make_blobs
 from pipeline import distillation
-
-pytestmark = pytest.mark.deep
 distillation.read_split = lambda *_: make_blobs(16, seed=0)
 distillation.run("distill", "plain", 0, weights=None, rank=None)
 """
