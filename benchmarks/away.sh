@@ -13,5 +13,6 @@ kept=()
 for path in data/{distilled,evaluators,experts,difficulty,results,ledger} .checkpoints "reports/$study"; do
     if [ -e "$path" ]; then kept+=("$path"); fi
 done
+if [ ${#kept[@]} -eq 0 ]; then exit "$status"; fi
 tar -cf - "${kept[@]}" | split -b 15M - "$OUT/$study.tar."
 exit "$status"

@@ -94,7 +94,8 @@ def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict
         if name not in found:
             stage = by_name[name]
             parts = [Path(dep).read_text() for dep in stage.deps if Path(layout.BLUEPRINT) in Path(dep).parents]
-            values = [params.value(study, key) for key in stage.params]
+            # The file's own name stands for all of it.
+            values = [study if key == "params.yaml" else params.value(study, key) for key in stage.params]
             before = [identify(parent) for parent in sorted(parents[name])]
             content = json.dumps([stage.cmd, stage.outs, parts, values, before], sort_keys=True)
             found[name] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()

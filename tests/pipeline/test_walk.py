@@ -108,6 +108,14 @@ def test_what_changed_is_run_again_with_all_that_follows():
 
 
 @pytest.mark.usefixtures("project")
+def test_a_stage_may_depend_on_all_parameters():
+    whole = [step("a", options=("params.yaml",))]
+    for value in (1, 1, 2):
+        walk.walk(whole, {"any": {"thing": value}}, seconds=60, jobs=1)
+    assert journal() == ["a", "a"]
+
+
+@pytest.mark.usefixtures("project")
 def test_a_lost_output_is_made_again_and_what_followed_it_stays():
     """The prepared images are too large to bring home; what was made of them is not made again."""
     go()
