@@ -6,7 +6,7 @@ happened; what a `Sampler` remembers between two iterations can be saved.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal, final
 
 import torch
@@ -18,6 +18,7 @@ from dasm.blocks import IndexBlocks
 from dasm.errors import ConfigError
 from dasm.formation import decode, decoded_count
 from dasm.networks import Classifier, embed
+from dasm.orders import permutation
 from dasm.types import LabelledImages, normalise
 
 
@@ -72,7 +73,7 @@ class RealBatches:
             generator = rng.generator(self.stream, "class", label, iteration)
             return members[torch.multinomial(self._weights[label], size, generator=generator)]
         epoch, position = divmod(iteration, len(members) // size)
-        order = _permutation(len(members), rng.derive(self.stream, "class", label, epoch))
+        order = permutation(len(members), rng.derive(self.stream, "class", label, epoch))
         return members[order[position * size : (position + 1) * size]]
 
     def representatives(self, label: int, count: int, network: Classifier, stream: int) -> Int64[Tensor, " b"]:
@@ -101,12 +102,6 @@ class RealBatches:
         found = [torch.nonzero(clusters == number).flatten() for number in range(count)]
         nearest = [rows[distances[rows, number].argmin()] for number, rows in enumerate(found) if len(rows)]
         return members[torch.stack(nearest).to(device)]
-
-
-@lru_cache(maxsize=1)
-def _permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
-    # One is enough: a block asks for the iterations of one class after another.
-    return torch.randperm(count, generator=torch.Generator().manual_seed(stream))
 
 
 @final

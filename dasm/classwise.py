@@ -50,6 +50,22 @@ def class_gradients(
     weights = [parameter for parameter in network.parameters() if parameter.dim() == 4]
     if not weights:
         raise ConfigError(_NO_CONVOLUTION)
+    return loss_gradients(network, weights, images, label, transform, differentiable=differentiable)
+
+
+def loss_gradients(
+    network: Classifier,
+    weights: Sequence[Tensor],
+    images: Float[Tensor, "b c h w"],
+    label: int,
+    transform: Transform,
+    *,
+    differentiable: bool,
+) -> Sequence[Tensor]:
+    """Return the gradient of one class's mean loss with respect to some of a network's weights.
+
+    The other arguments are those of `class_gradients`.
+    """
     labels = torch.full((len(images),), label, device=images.device)
     loss = F.cross_entropy(network(transform.repeat(len(images))(images)), labels)
     return torch.autograd.grad(loss, weights, create_graph=differentiable)

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dasm import ranks, rng
 from dasm.augment import Operation, Transform
 from dasm.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.classwise import loss_gradients
 from dasm.errors import ConfigError
 from dasm.formation import decoded_count
 from dasm.networks import Classifier
@@ -152,9 +152,7 @@ def weight_gradients(
         differentiable: keep the graph, so that the gradient can be differentiated with respect to the images.
     """
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
-    labels = torch.full((len(images),), label, device=images.device)
-    loss = F.cross_entropy(network(transform.repeat(len(images))(images)), labels)
-    return torch.autograd.grad(loss, weights, create_graph=differentiable)
+    return loss_gradients(network, weights, images, label, transform, differentiable=differentiable)
 
 
 def row_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation, Transform, draw
+from dasm.blocks import brought
 from dasm.orders import epoch_batch, mix
 from dasm.recipe import Recipe
 from dasm.types import LabelledImages
@@ -146,7 +147,7 @@ def _of_one(plan: Plan, number: int, stream: int) -> Draws:
     chosen = [epoch_batch(plan.count, n, step, stream)[row] for step, row in zip(steps, filled, strict=True)]
     if plan.device == "cpu":
         return _step_by_step(plan, steps, stream, filled, torch.stack(chosen))
-    indices, sizes = (x.pin_memory().to(plan.device, non_blocking=True) for x in (torch.stack(chosen), sizes))
+    indices, sizes = (brought(x, torch.device(plan.device)) for x in (torch.stack(chosen), sizes))
     return at_once(plan, rng.generator(stream, "block", number, device=plan.device), indices, sizes)
 
 

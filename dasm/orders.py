@@ -17,11 +17,12 @@ def epoch_batch(count: int, batch_size: int, step: int, stream: int) -> Int64[Te
     """
     per_epoch = -(-count // batch_size)
     epoch, position = divmod(step, per_epoch)
-    return _permutation(count, rng.derive(stream, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
+    return permutation(count, rng.derive(stream, "epoch", epoch))[position * batch_size : (position + 1) * batch_size]
 
 
-@lru_cache(maxsize=4)
-def _permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
+@lru_cache(maxsize=16)
+def permutation(count: int, stream: int) -> Int64[Tensor, " n"]:
+    """Return the order of `count` things that a stream defines; the last ones asked for are kept."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(stream))
 
 

@@ -50,7 +50,8 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - t
 def evenly(batch: Tensor, at_most: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Cut a batch into pieces of nearly equal length: one where it fits, else an even number of them.
 
-    The answer depends on lengths alone, not on the number of threads, and neither do sums over the pieces.
+    The answer depends on lengths alone, so that sums over the pieces do not depend on the number of threads; an even
+    number keeps two cores, the usual fewest, busy to the end.
     """
     length = batch.shape[dim]
     pieces = -(-length // max(1, at_most))

@@ -20,7 +20,7 @@ from dasm.networks import Classifier
 from dasm.operations import watched
 from dasm.precision import answers
 from dasm.stepper import Stepper
-from dasm.train import Trainer, spread
+from dasm.train import Trainer, shares
 from dasm.types import LabelledImages
 
 # Layers that torch gives one more dimension on every device, and that keep no statistics of a batch. Attention is not
@@ -142,7 +142,7 @@ def _together(
 
     stepper = Stepper(logits, list(parameters.values()), list(buffers.values()), recipe)
     kept: list[list[Classifier]] = [[] for _ in streams]
-    for part in spread(steps, snapshots):
+    for part in shares(steps, snapshots):
         for stage, run in trainer.runs((*before, data), part, steps):
             stepper.run(stage, run.start, len(run), streams, recipe.rate(run.start, steps))
         for number, stream in enumerate(streams):

@@ -68,7 +68,7 @@ class Trainer:
         if start is not None:
             learner.network.load_state_dict(start.state_dict())
         kept = []
-        for part in spread(steps, snapshots):
+        for part in shares(steps, snapshots):
             for stage, run in self.runs((*before, data), part, steps):
                 learner.steps(stage, run.start, len(run), stream, self.recipe.rate(run.start, steps))
             kept.append(self.copy(learner.network.state_dict(), data, stream))
@@ -91,7 +91,7 @@ class Trainer:
         return network.eval()
 
 
-def spread(steps: int, parts: int) -> list[range]:
+def shares(steps: int, parts: int) -> list[range]:
     """Return the steps in so many parts, as even as can be."""
     edges = [steps * number // parts for number in range(parts + 1)]
     return [range(a, b) for a, b in pairwise(edges)]

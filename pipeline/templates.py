@@ -22,7 +22,7 @@ class Stage:
 
     def follows(self, other: "Stage") -> bool:
         """Say whether this stage reads something that the other writes, or that lies in it."""
-        return any(dep == out or Path(out) in Path(dep).parents for dep in self.deps for out in other.outs)
+        return any(dep == out or dep.startswith(f"{out}/") for dep in self.deps for out in other.outs)
 
 
 def stages(study: Mapping[str, Any], path: Path = Path("dvc.yaml")) -> list[Stage]:
