@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dasm.layers import Convolution, InstanceNorm, Layer
-from dasm.linear import AveragePool, Dense, Flatten, MaxPool, ReLU
+from dasm.layers import Convolution, InstanceNorm, Layer, Matched
+from dasm.linear import AveragePool, Dense, Flatten, MaxPool, RectifiedMeans, ReLU
+from dasm.stem import Stem
 from dasm.spread import evenly, spread, total
 
 # Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured.
-_PART_BYTES = {"cpu": 8 << 20, "cuda": 512 << 20}
+_PART_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
 
 _PLAIN: dict[type[nn.Module], Callable[[Any], Layer]] = {
     nn.ReLU: ReLU,
@@ -54,6 +55,12 @@ class Chain:
         """Return the first pass of a batch."""
         return Pass([make() for make in self._makers], images.contiguous(memory_format=self._order))
 
+    def pays(self, images: Float[Tensor, "b c h w"]) -> bool:
+        """Return whether a training step on a CPU is faster with the written derivatives than with autograd's."""
+        # Measured (benchmarks/README.md): torch's own normalisation is what is slow; else parts on several cores help.
+        normalises = any(isinstance(module, nn.GroupNorm) for module in self.modules)
+        return normalises or len(images) > self.part(tuple(images.shape[1:]))
+
     def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Return the logits, differentiable once, in the parameters alone."""
         parameters = [parameter for module in self.modules for parameter in module.parameters()]
@@ -66,7 +73,15 @@ class Chain:
 
     @cached_property
     def _makers(self) -> list[Callable[[], Layer]]:
-        return [self._maker(module) for module in self.modules]
+        modules, makers = list(self.modules), list[Callable[[], Layer]]()
+        if Stem.fits(modules):
+            makers.append(partial(Stem, modules.pop(0), modules.pop(0), self._order))
+        while modules:
+            if RectifiedMeans.fits(modules):
+                makers.append(partial(RectifiedMeans, modules.pop(0), modules.pop(0)))
+            else:
+                makers.append(self._maker(modules.pop(0)))
+        return makers
 
     def _maker(self, module: nn.Module) -> Callable[[], Layer]:
         if isinstance(module, nn.Conv2d):
@@ -93,9 +108,9 @@ class Pass:
         # What lies before the first weights is never asked for its gradient.
         self._first = next(i for i, layer in enumerate(layers) if layer.weighted)
 
-    def convolutions(self) -> list[Convolution]:
+    def convolutions(self) -> list[Matched]:
         """Return the layers whose weights are matched."""
-        return [layer for layer in self._layers if isinstance(layer, Convolution)]
+        return [layer for layer in self._layers if isinstance(layer, Matched)]
 
     @torch.no_grad()
     def backward(self, g: Float[Tensor, "b k"]) -> None:

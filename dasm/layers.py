@@ -63,11 +63,23 @@ class Layer(ABC):
         return []
 
 
-@final
-class Convolution(Layer):
-    """A convolution; `weight` is the module's in the memory format of the images."""
+class Matched(Layer):
+    """A layer with a weight that is matched."""
 
     weighted: ClassVar[bool] = True
+
+    @abstractmethod
+    def turn(self, directions: Tensor) -> None:
+        """Set the direction of the tangent pass of every class (k out in height width)."""
+
+    @abstractmethod
+    def per_class(self, classes: int) -> Tensor:
+        """Return the gradient of the weight, class by class (k out in height width)."""
+
+
+@final
+class Convolution(Matched):
+    """A convolution; `weight` is the module's in the memory format of the images."""
 
     def __init__(self, module: nn.Conv2d, weight: Tensor) -> None:
         self._module = module
@@ -76,7 +88,6 @@ class Convolution(Layer):
         self._directions: Sequence[Tensor] = ()
 
     def turn(self, directions: Tensor) -> None:
-        """Set the direction of the tangent pass of every class (k out in height width)."""
         order = (
             torch.channels_last
             if self._weight.is_contiguous(memory_format=torch.channels_last)
@@ -107,7 +118,6 @@ class Convolution(Layer):
         return moved.add_(self._transposed(q, self._x, self._weight))
 
     def per_class(self, classes: int) -> Tensor:
-        """Return the gradient of the weight, class by class (k out in height width)."""
         height, width = self._module.kernel_size
         down, right = self._module.stride
         top, left = (int(side) for side in self._module.padding)

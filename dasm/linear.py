@@ -1,6 +1,7 @@
 """Layers that are linear piece by piece, so that their second-order gradient is the first-order one (`dasm.layers`)."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import torch
@@ -61,6 +62,40 @@ class AveragePool(Linear):
 
     def moved(self, dot: Tensor) -> Tensor:
         return _aten.avg_pool2d(dot, *self._window, *self._options)
+
+
+@final
+class RectifiedMeans(Linear):
+    """A rectifier and the means of windows that do not overlap, so that one pass over memory goes back through both."""
+
+    def __init__(self, relu: nn.ReLU, pool: nn.AvgPool2d) -> None:
+        self._relu = ReLU(relu)
+        self._pool = AveragePool(pool)
+        self._window = _pair(pool.kernel_size)
+
+    @staticmethod
+    def fits(modules: Sequence[nn.Module]) -> bool:
+        """Return whether a chain begins with such a pair."""
+        if len(modules) < 2 or type(modules[0]) is not nn.ReLU or type(modules[1]) is not nn.AvgPool2d:
+            return False
+        pool = modules[1]
+        apart = _pair(pool.kernel_size) == _pair(pool.stride) and not any(_pair(pool.padding))
+        return apart and not pool.ceil_mode and not pool.divisor_override
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._y = self._relu.forward(x)
+        return self._pool.forward(self._y)
+
+    def backward(self, g: Tensor) -> Tensor:
+        down, right = self._window
+        if self._y.shape[2] % down or self._y.shape[3] % right:
+            return self._relu.backward(self._pool.backward(g))
+        windows = self._y.unflatten(3, (-1, right)).unflatten(2, (-1, down))
+        spread = (g / (down * right))[:, :, :, None, :, None].expand(windows.shape)
+        return _aten.threshold_backward(spread, windows, 0).flatten(4, 5).flatten(2, 3)
+
+    def moved(self, dot: Tensor) -> Tensor:
+        return self._pool.moved(self._relu.moved(dot))
 
 
 @final

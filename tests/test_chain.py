@@ -13,6 +13,7 @@ from dasm.networks import Classifier
 from dasm.networks.convnet import ConvNet
 from dasm.networks.lenet import LeNet
 from dasm.networks.mlp import MLP
+from dasm.stem import Stem
 from tests.handmade import with_batch_norm
 
 CLASSES = 4
@@ -34,6 +35,21 @@ def strided():
     return Classifier(body, nn.Linear(7, CLASSES)), (2, 13, 11)
 
 
+def stemmed():
+    """A first convolution with a bias, stride and uneven padding, and windows that leave a row and a column out."""
+    body = nn.Sequential(
+        nn.Conv2d(2, 14, (3, 2), stride=(2, 1), padding=(1, 0)),
+        nn.GroupNorm(14, 14, eps=1e-2),
+        nn.Sequential(nn.ReLU(), nn.AvgPool2d((2, 3))),
+        nn.Conv2d(14, 6, 2),
+        nn.GroupNorm(6, 6),
+        nn.ReLU(),
+        nn.AvgPool2d(2, divisor_override=3),
+        nn.Flatten(),
+    )
+    return Classifier(body, nn.Linear(6, CLASSES)), (2, 13, 11)
+
+
 def built(network, shape):
     return network.build(shape, CLASSES, stream=5), shape
 
@@ -41,6 +57,8 @@ def built(network, shape):
 NETWORKS = {
     "convnet": lambda: built(ConvNet(width=3, depth=2), (1, 8, 8)),
     "convnet without norm": lambda: built(ConvNet(width=3, depth=2, norm="none"), (3, 8, 8)),
+    "stem": lambda: built(ConvNet(width=12, depth=2), (1, 8, 8)),
+    "stem with everything": stemmed,
     "odd sides": lambda: built(ConvNet(width=4, depth=3), (3, 13, 9)),
     "lenet": lambda: built(LeNet(), (1, 14, 12)),
     "strided": strided,
@@ -191,12 +209,63 @@ def test_a_chain_without_convolutions_learns_and_has_no_class_gradients(double):
         close(mine, theirs)
 
 
-def test_autograd_takes_a_batch_that_fits_in_one_part_and_the_chain_a_larger_one(monkeypatch):
-    network, images = ConvNet(width=3, depth=1).build((1, 8, 8), CLASSES, 0), torch.rand(3, 1, 8, 8)
-    for part, written in ((3, False), (2, True)):
-        monkeypatch.setitem(chains._PART_BYTES, "cpu", part * 3 * 8 * 8 * 4)
-        assert (type(network(images, once=True).grad_fn).__name__ == "_LogitsBackward") == written
-    assert type(network(images).grad_fn).__name__ != "_LogitsBackward", "unless the caller may differentiate twice"
+@pytest.mark.parametrize(("norm", "part", "written"), [("instance", 3, True), ("none", 3, False), ("none", 2, True)])
+def test_autograd_takes_what_it_is_faster_at(monkeypatch, norm, part, written):
+    """That is a batch that fits in one part, unless it is normalised, and all that may be differentiated twice."""
+    network = ConvNet(width=3, depth=1, norm=norm).build((1, 8, 8), CLASSES, 0)
+    images = torch.rand(3, 1, 8, 8)
+    monkeypatch.setitem(chains._PART_BYTES, "cpu", part * 3 * 8 * 8 * 4)
+    assert (type(network(images, once=True).grad_fn).__name__ == "_LogitsBackward") == written
+    assert type(network(images).grad_fn).__name__ != "_LogitsBackward"
+
+
+def stem_of(network):
+    return [layer for layer in network.chain().run(torch.rand(2, 1, 8, 8))._layers if isinstance(layer, Stem)]
+
+
+def test_a_stem_is_taken_where_patches_are_smaller_than_what_is_made_of_them():
+    assert len(stem_of(ConvNet(width=10, depth=2).build((1, 8, 8), CLASSES, 0))) == 1
+    assert not stem_of(ConvNet(width=9, depth=2).build((1, 8, 8), CLASSES, 0))
+    assert not stem_of(ConvNet(width=10, depth=2, norm="none").build((1, 8, 8), CLASSES, 0))
+
+
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_stem_gives_what_it_makes_in_the_memory_format_asked_for(order):
+    """That of a CPU and that of a GPU."""
+    network, images = ConvNet(width=12, depth=1).build((1, 8, 8), CLASSES, 0), torch.rand(3, 1, 8, 8)
+    convolution, norm = network.chain().modules[:2]
+    stem = Stem(convolution, norm, order)
+    assert stem.forward(images).is_contiguous(memory_format=order)
+    torch.testing.assert_close(stem.forward(images), norm(convolution(images)))
+    stem.stop(torch.rand(3, 12, 8, 8).contiguous(memory_format=order))
+    stem.turn(torch.rand(3, 12, 1, 3, 3))
+    assert stem.tangent(None).is_contiguous(memory_format=order)
+
+
+def test_a_stem_keeps_its_digits_where_a_filter_cancels_nearly_everything():
+    """Smooth images and a filter that sees only what is rough in them: variances of 1e-6 from numbers near 1."""
+    network = ConvNet(width=12, depth=1).build((1, 16, 16), CLASSES, 0)
+    (convolution,) = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        convolution.weight.copy_(torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]]).expand(12, 1, 3, 3))
+    slope = torch.linspace(-2, 2, 16)
+    images = slope[:, None] + slope + 1e-3 * torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = network.chain()(images)
+    expected = network.double()(images.double())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_stem_counts_what_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = ConvNet(width=12, depth=2).build((1, 8, 8), CLASSES, 0)
+    images, labels = torch.rand(2, 3, 1, 8, 8), torch.tensor([0, 2])
+    counts = Counts()
+    with counting(counts), FlopCounterMode(display=False) as counter:
+        target = chain_gradients(network.chain(), images, labels)
+        once = images.clone().requires_grad_()
+        chain_distance(network.chain(), once, labels, target, lambda g, v: (g[0] - v[0]).square().sum() + g[1].sum())
+    assert counts.flops == pytest.approx(counter.get_total_flops(), rel=0.03), "products of weights alone are left out"
 
 
 def test_no_more_than_a_part_is_in_flight_at_once(monkeypatch):

@@ -53,11 +53,10 @@ class Classifier(nn.Module):
             once: the logits will be differentiated once at most, and in the parameters alone, which allows a faster
                 way that equals the other up to the order of sums.
         """
-        # On a GPU, and for a batch that fits a CPU's cache in one piece, autograd's fewer calls are faster. The written
-        # derivatives know 32 and 64 bits alone.
+        # On a GPU autograd's fewer calls are faster. The written derivatives know 32 and 64 bits alone.
         written = once and inputs.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         chain = self.chain() if written else None
-        if chain is not None and len(inputs) > chain.part(tuple(inputs.shape[1:])):
+        if chain is not None and chain.pays(inputs):
             logits = chain(inputs)
             _count(logits, inputs)  # the chain counts its operations itself
             return logits
