@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import stages
+from benchmarks import sequence, stages
 from benchmarks.cases import CASES, SETTINGS
 from benchmarks.measure import HEADER, Row, machine
 from dasm.memory import keep_freed_memory
@@ -25,7 +25,7 @@ def main() -> None:
     keep_freed_memory()  # as every stage does
     torch.set_num_threads(arguments.threads)
     picked = [name for name in arguments.only.split(",") if name]
-    names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["stages"]
+    names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["sequence", "stages"]
     repeats = 2 if arguments.quick else arguments.repeats
     before, found = machine(arguments.device), list[Row]()
     print(HEADER)
@@ -35,7 +35,12 @@ def main() -> None:
         if arguments.quick and not picked and name not in _QUICK:
             continue
         kind, _, setting = name.partition(":")
-        rows = stages.rows(repeats) if kind == "stages" else [CASES[kind](setting, repeats, arguments.device)]
+        if kind == "stages":
+            rows = stages.rows(repeats)
+        elif kind == "sequence":
+            rows = sequence.rows(repeats, arguments.device)
+        else:
+            rows = [CASES[kind](setting, repeats, arguments.device)]
         for row in rows:
             print("\n".join(row.lines()), flush=True)
         found += rows
@@ -53,7 +58,9 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", default="", help=f"comma list of {', '.join(CASES)}, stages, or kind:setting")
+    parser.add_argument(
+        "--only", default="", help=f"comma list of {', '.join(CASES)}, sequence, stages, or kind:setting"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())

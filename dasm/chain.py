@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from dasm.layers import Convolution, InstanceNorm, Layer, Matched
 from dasm.linear import AveragePool, Dense, Flatten, MaxPool, RectifiedMeans, ReLU
-from dasm.stem import Stem
 from dasm.spread import evenly, spread, total
+from dasm.stem import Stem
 
 # Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured.
 _PART_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
@@ -74,11 +74,13 @@ class Chain:
     @cached_property
     def _makers(self) -> list[Callable[[], Layer]]:
         modules, makers = list(self.modules), list[Callable[[], Layer]]()
-        if Stem.fits(modules):
-            makers.append(partial(Stem, modules.pop(0), modules.pop(0), self._order))
+        if stem := Stem.found(modules):
+            makers.append(partial(Stem, *stem, self._order))
+            del modules[:2]
         while modules:
-            if RectifiedMeans.fits(modules):
-                makers.append(partial(RectifiedMeans, modules.pop(0), modules.pop(0)))
+            if means := RectifiedMeans.found(modules):
+                makers.append(partial(RectifiedMeans, *means))
+                del modules[:2]
             else:
                 makers.append(self._maker(modules.pop(0)))
         return makers

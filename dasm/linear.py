@@ -74,13 +74,13 @@ class RectifiedMeans(Linear):
         self._window = _pair(pool.kernel_size)
 
     @staticmethod
-    def fits(modules: Sequence[nn.Module]) -> bool:
-        """Return whether a chain begins with such a pair."""
-        if len(modules) < 2 or type(modules[0]) is not nn.ReLU or type(modules[1]) is not nn.AvgPool2d:
-            return False
-        pool = modules[1]
+    def found(modules: Sequence[nn.Module]) -> tuple[nn.ReLU, nn.AvgPool2d] | None:
+        """Return the pair that a chain begins with, if it is one."""
+        relu, pool, *_ = (*modules, None, None)
+        if not isinstance(relu, nn.ReLU) or not isinstance(pool, nn.AvgPool2d):
+            return None
         apart = _pair(pool.kernel_size) == _pair(pool.stride) and not any(_pair(pool.padding))
-        return apart and not pool.ceil_mode and not pool.divisor_override
+        return (relu, pool) if apart and not pool.divisor_override else None
 
     def forward(self, x: Tensor) -> Tensor:
         self._y = self._relu.forward(x)

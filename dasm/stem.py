@@ -1,14 +1,15 @@
 """The first convolution of a network together with the instance normalisation after it, with its derivatives.
 
-A convolution of a few input channels makes its largest tensor out of very little: what leaves it lies, pixel by pixel, in the
-span of the d = in x height x width numbers of a patch. So whatever the normalisation has to know follows from the (d d)
-covariance of an image's patches, and its output is one product of the patches with weights scaled image by image.
-With an image's centred patches X (p d), C = X'X / p, the weight W (d c) and the norm's weight n and bias b:
+A convolution of a few input channels makes its largest tensor out of very little: what leaves it lies, pixel by pixel,
+in the span of the d = in x height x width numbers of a patch. So whatever the normalisation has to know follows from
+the (d d) covariance of an image's patches, and its output is one product of the patches with weights scaled image by
+image. With an image's centred patches X (p d), C = X'X / p, the weight W (d c) and the norm's weight n and bias b:
 
     s = diag(W' C W)    r = (s + eps) ** -1/2    a = n r    y = X (W a) + b
 
 Tensors of (p c) numbers are only ever factors or results of matrix products; normalised as `dasm.layers` does it, they
-were a fifth of a matching iteration of CIFAR-10 (benchmarks/README.md). The convolution's own bias falls out with the mean.
+were a fifth of a matching iteration of CIFAR-10 (benchmarks/README.md). The convolution's own bias falls out with the
+mean.
 """
 
 from collections.abc import Sequence
@@ -29,18 +30,18 @@ class Stem(Matched):
     def __init__(self, convolution: nn.Conv2d, norm: nn.GroupNorm, order: torch.memory_format) -> None:
         self._convolution = convolution
         self._norm = norm
+        top, left = (int(side) for side in convolution.padding)
+        self._padding = (top, left)
         self._channels_last = order == torch.channels_last
         self._w = convolution.weight.detach().flatten(1).T
 
     @staticmethod
-    def fits(modules: Sequence[nn.Module]) -> bool:
-        """Return whether a chain begins with such a pair, and its patches are smaller than what is made of them."""
-        return (
-            len(modules) > 1
-            and isinstance(modules[0], nn.Conv2d)
-            and isinstance(modules[1], nn.GroupNorm)
-            and modules[0].weight[0].numel() < modules[0].out_channels
-        )
+    def found(modules: Sequence[nn.Module]) -> tuple[nn.Conv2d, nn.GroupNorm] | None:
+        """Return the pair that a chain begins with, if its patches are smaller than what is made of them."""
+        first, second, *_ = (*modules, None, None)
+        if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.GroupNorm):
+            return None
+        return (first, second) if first.weight[0].numel() < first.out_channels else None
 
     def turn(self, directions: Tensor) -> None:
         self._directions = directions.flatten(2).transpose(1, 2)
@@ -60,7 +61,7 @@ class Stem(Matched):
         self._a = self._norm.weight * self._r
         return self._mixed(torch.cat([self._w * self._a, self._norm.bias.expand(len(patches), 1, -1)], 1))
 
-    def backward(self, g: Tensor) -> Tensor:
+    def backward(self, g: Tensor) -> Tensor:  # noqa: ARG002
         raise AssertionError("nothing lies before a stem")
 
     def stop(self, g: Tensor) -> None:
@@ -70,7 +71,9 @@ class Stem(Matched):
 
     def per_class(self, classes: int) -> Tensor:
         images = self._a * (self._xg - self._cw * (self._r2 * self._wxg))
-        return images.unflatten(0, (classes, -1)).sum(1).transpose(1, 2).unflatten(2, self._convolution.weight.shape[1:])
+        return (
+            images.unflatten(0, (classes, -1)).sum(1).transpose(1, 2).unflatten(2, self._convolution.weight.shape[1:])
+        )
 
     def gradients(self) -> list[Tensor]:
         bias = [] if self._convolution.bias is None else [torch.zeros_like(self._convolution.bias)]
@@ -90,21 +93,23 @@ class Stem(Matched):
         ar2 = self._a * self._r2
         by_s = (3 * self._r2 * self._half_ds * self._wxg - _along(self._w, xq) - _along(self._v, self._xg)) * ar2 / 2
         by_half_ds = -ar2 * self._wxg
-        by_c = (2 * self._w * by_s + self._v * by_half_ds) @ self._w.T + (self._w * by_half_ds) @ self._v.transpose(1, 2)
+        by_c = (2 * self._w * by_s + self._v * by_half_ds) @ self._w.T + (self._w * by_half_ds) @ self._v.transpose(
+            1, 2
+        )
         found = _product(self._w * self._a, rows.transpose(1, 2))
         found += _product(self._dwa, self._g.transpose(1, 2))
         found += _product(by_c / self._pixels, self._x1[:, :-1])
         found -= found.mean(2, keepdim=True)
-        module = self._convolution
-        return F.fold(found, self._image, module.kernel_size, padding=module.padding, stride=module.stride)
+        size, step = self._convolution.kernel_size, self._convolution.stride
+        return F.fold(found, self._image, size, padding=self._padding, stride=step)
 
     def _patches(self, x: Tensor) -> Tensor:
-        module = self._convolution
+        sizes, steps = self._convolution.kernel_size, self._convolution.stride
         self._sides = [
-            (side + 2 * int(pad) - size) // step + 1
-            for side, pad, size, step in zip(self._image, module.padding, module.kernel_size, module.stride, strict=True)
+            (side + 2 * pad - size) // step + 1
+            for side, pad, size, step in zip(self._image, self._padding, sizes, steps, strict=True)
         ]
-        return F.unfold(x, module.kernel_size, padding=module.padding, stride=module.stride)
+        return F.unfold(x, sizes, padding=self._padding, stride=steps)
 
     def _mixed(self, weights: Tensor) -> Tensor:
         # (b c h w) in the memory format of the images.

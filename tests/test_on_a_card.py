@@ -1,0 +1,215 @@
+"""What the library does differently for a GPU, with real numbers on a card that is pretended (`tests.pretended`).
+
+No tensor may be on the wrong device anywhere in the method; and where the draws do not depend on the device, the
+results are those of a CPU.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dasm.coresets import Coreset, Guide
+from dasm.evaluate import Protocol, accuracy, evaluate, judge
+from dasm.evaluators import Evaluators
+from dasm.experts import Experts
+from dasm.matching import Matching
+from dasm.networks import embed, predict
+from dasm.networks.resnet import ResNet
+from dasm.objectives import dm
+from dasm.objectives.cafe import CAFE
+from dasm.objectives.dc import DC
+from dasm.objectives.dm import DM
+from dasm.objectives.dsa import DSA
+from dasm.objectives.gradient import Gradient
+from dasm.objectives.mtt import MTT
+from dasm.objectives.ncfm import NCFM
+from dasm.objectives.sre2l import SRe2L
+from dasm.plugins import available, build
+from dasm.readings import Reading
+from dasm.scores import Score
+from dasm.segments import SegmentPlan
+from dasm.selection import Selection
+from dasm.sequential import Sequential
+from dasm.train import Recipe, Trainer
+from dasm.types import Task
+from dasm.windows import Window
+from tests.conftest import make_blobs
+from tests.pretended import CARD, OnCard, pretended
+
+pytestmark = pytest.mark.deep
+
+ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
+# A recorded step is another matter (tests/test_capture.py); here it is taken as it is.
+RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=ALL, cutmix=0.5, captured=False)
+
+
+@pytest.fixture
+def card(monkeypatch):
+    # A tensor cannot turn into one of another type by its `data`.
+    monkeypatch.setattr(
+        dm._Networks, "fresh", lambda self, stream: self._trainer.start(self._like, stream).network.to(self._device)
+    )
+    with pretended(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def wide(trainer):
+    """A network whose first convolution is a stem, with every augmentation."""
+    return Trainer(network=replace(trainer.network, width=12), recipe=RECIPE)
+
+
+def test_a_card_refuses_what_is_not_on_it(card):  # noqa: ARG001
+    here, there = torch.rand(3, 2, device="cuda"), torch.rand(2, 3)
+    assert (here.device, there.device.type, (here @ here.T).device) == (CARD, "cpu", CARD)
+    assert there.to(CARD).is_cuda and not here.cpu().is_cuda and not here.to("cpu", torch.float64).is_cuda
+    for mixed in (
+        lambda: here @ there,
+        lambda: here + there.T,
+        lambda: here[torch.tensor([1])],
+        lambda: there.T.add_(here),
+    ):
+        with pytest.raises(RuntimeError, match="two devices"):
+            mixed()
+    assert torch.equal((here + 1.0).cpu(), here.cpu() + 1.0)
+
+
+def sequence(trainer, *, objective=None, score="loss", window="budget", **options):
+    """Two segments of the method on the card; the first is stored, the second continues after it."""
+    nested = {"window": {"name": "budget"}} if window in ("soft", "anchor", "static") else {}
+    planned = {"planned_segments": 2} if window == "linear" else {}
+    experts = options.pop("experts", None)
+    method = Sequential(
+        matching=Matching(
+            objective=objective or Gradient(real_batch=8, network_images=20),
+            trainer=trainer,
+            factor=2,
+            match_prefix=True,
+        ),
+        evaluators=Evaluators(trainer=trainer, networks=2, steps=3, teacher_steps=3, snapshots=3, **options),
+        selection=Selection(
+            score=build(Score, {"name": score}, "score"),
+            window=build(Window, {"name": window, **nested, **planned}, "window"),
+        ),
+        planned_ipc=2,
+        experts=experts,
+    )
+    real = make_blobs(16, 0).to("cuda")
+    assert isinstance(real.images, OnCard)
+    plans = [SegmentPlan(ipc=1, iterations=2)] * 2
+    segments = list(method.distil(real, plans, seed=0))
+    assert [segment.images.is_cuda for segment in segments] == [False, False], "segments are kept on the host"
+    assert all(not torch.equal(segment.images[0], segment.images[1]) for segment in segments)
+
+
+BRIEF = Gradient(real_batch=8, network_images=0, augmentation=())
+OBJECTIVES = {
+    "gradient, class by class": Gradient(real_batch=8, network_images=20, classes="loop", metric="cosine"),
+    "gradient, representative": Gradient(real_batch=8, network_images=0, sampler="representative"),
+    "dc": DC(real_batch=8, outer=2, inner=2),
+    "dsa": DSA(real_batch=8, outer=2, inner=2, augmentation=("one", *ALL)),
+    "dm": DM(real_batch=8, augmentation=("one", *ALL)),
+    "cafe": CAFE(real_batch=8, test_batch=4, checks=2, most_updates=2, most_epochs=2),
+    "ncfm": NCFM(real_batch=8, networks=2, epochs=1),
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+def test_every_objective_stays_on_the_card(card, wide, objective):  # noqa: ARG001
+    sequence(wide, objective=objective)
+
+
+def test_trajectories_stay_on_the_card(card, wide):  # noqa: ARG001
+    experts = Experts(trainer=wide, number=1, epochs=3, prefix_steps=2)
+    sequence(wide, objective=MTT(expert_epochs=1, max_start_epoch=1, student_steps=3), experts=experts)
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_statistics_stay_on_the_card(card, wide, labels):  # noqa: ARG001
+    trainer = replace(wide, network=replace(wide.network, norm="batch"))
+    sequence(trainer, objective=SRe2L(teacher_steps=2, labels=labels))
+
+
+@pytest.mark.parametrize("score", available(Score))
+def test_every_score_stays_on_the_card(card, wide, score):  # noqa: ARG001
+    sequence(wide, objective=BRIEF, score=score)
+
+
+@pytest.mark.parametrize("window", sorted(set(available(Window)) - {"residual"}))
+def test_every_window_stays_on_the_card(card, wide, window):  # noqa: ARG001
+    sequence(wide, objective=BRIEF, window=window)
+
+
+@pytest.mark.parametrize(
+    "options", [{"start": "warm"}, {"order": "stagewise"}, {"training": "loop"}, {"training": "together"}]
+)
+def test_evaluators_stay_on_the_card(card, wide, options):  # noqa: ARG001
+    sequence(wide, **options)
+
+
+@pytest.mark.parametrize("name", available(Coreset))
+def test_every_coreset_stays_on_the_card(card, wide, name):  # noqa: ARG001
+    real, held = make_blobs(16, 0).to("cuda"), make_blobs(4, 1).to("cuda")
+    rule = build(Coreset, {"name": name}, "coreset")
+    networks = Evaluators(trainer=wide, networks=2, steps=3, teacher_steps=3, snapshots=3).train([real], 0, 0)
+    protocol = Protocol(recipe=RECIPE, steps=2, seeds=1)
+    guide = Guide(
+        readings=[[Reading(network, real) for network in snapshots] for snapshots in networks],
+        judge=judge(protocol, wide.network, Task(train=real, validation=held, test=held), 0),
+    )
+    picks = rule(real, 4, 0, guide)
+    assert picks.shape == (3, 4) and len(picks.unique()) == 12
+
+
+@pytest.mark.parametrize("training", ["loop", "together"])
+def test_the_benchmark_stays_on_the_card(card, wide, training):  # noqa: ARG001
+    data = make_blobs(4, 0).to("cuda")
+    task = Task(train=data, validation=data, test=make_blobs(2, 1).to("cuda"))
+    protocol = Protocol(recipe=RECIPE, steps=2, seeds=2, training=training)
+    assert len(evaluate(protocol, wide.network, [data], task, 0)) == 2
+    if training == "loop":
+        assert len(evaluate(protocol, ResNet(depth=18), [data], task, 0)) == 2
+
+
+def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
+    data = make_blobs(16, 0)
+    network = wide.start(data, 0).network
+    expected, features = predict(network, data), embed(network, data)
+    with pretended(monkeypatch):
+        moved, there = wide.start(data.to("cuda"), 0).network, data.to("cuda")
+        found, embedded, share = predict(moved, there), embed(moved, there), accuracy(moved, there)
+        assert found.is_cuda and next(moved.parameters()).is_cuda
+        found, embedded = found.cpu(), embedded.cpu()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(embedded, features, rtol=1e-5, atol=1e-6)
+    assert share == accuracy(network, data)
+
+
+@pytest.mark.parametrize("classes", ["batched", "loop"])
+def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes):
+    """Without augmentation, whose draws are the device's own: another memory format, draws in blocks, the history."""
+    objective = Gradient(real_batch=8, network_images=0, augmentation=(), inner_iterations=3, classes=classes)
+    matching = Matching(objective=objective, trainer=wide, factor=2, learning_rate=0.1, match_prefix=True)
+    data = make_blobs(16, 0)
+    start = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    prefix = [torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(label)) for label in range(3)]
+
+    def run(real):
+        weights = torch.tensor([1.0, 0.5, 2.0] * 16)
+        return matching.optimise(
+            start,
+            real,
+            weights,
+            iterations=8,
+            planned_ipc=3,
+            stream=0,
+            frozen=[images.to(real.labels.device) for images in prefix],
+        )
+
+    pixels, distances = run(data)
+    with pretended(monkeypatch):
+        found, there = run(data.to("cuda"))
+    assert not torch.allclose(pixels, start, atol=1e-3), "they moved"
+    torch.testing.assert_close(found, pixels, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(there, distances, rtol=1e-4, atol=0)
