@@ -91,14 +91,31 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
 def read_ledger(root: Path, scope: Scope) -> pd.DataFrame:
     """Read what every stage cost: what the arms share first (arm ""), then arm by arm, in order of stage and number.
 
-    Entries of arms that the study does not have are left by another one, and passed over.
+    Entries of arms and numbers that the study does not have are left by another one, or by it when it was longer, and
+    passed over.
     """
     folder = root / "data/ledger"
     places = ("", *scope.arms, FULL)
-    rows = [row for row in (_entry(path, places) for path in folder.glob("*.json")) if row["arm"] in places]
+    current = [path for path in folder.glob("*.json") if _is_current(path.stem, scope)]
+    rows = [row for row in (_entry(path, places) for path in current) if row["arm"] in places]
     require(bool(rows), f"{folder}: must hold the cost of every stage", "no *.json")
     rows.sort(key=lambda row: (places.index(row["arm"]), row["stage"], row["number"], row["name"]))
     return pd.DataFrame(rows)
+
+
+def _is_current(name: str, scope: Scope) -> bool:
+    stage, _, rest = name.partition("-")
+    every = range(scope.segments)
+    numbers: dict[str, Sequence[int]] = {
+        "distill": every,
+        "control": every,
+        "score": scope.scores,
+        "train": scope.scores,
+        "benchmark": scope.states,
+        "experts": every if scope.experts else (),
+    }
+    number = re.search(r"-(\d+)$", rest)
+    return stage not in numbers or number is None or int(number[1]) in numbers[stage]
 
 
 def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Scope:
         segments: number of segments of a whole set.
         states: number of segments of every prefix that is benchmarked, ascending.
         scores: number of segments at every state that is scored, 0 first.
+        experts: whether any are trained.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scope:
     segments: int
     states: tuple[int, ...]
     scores: tuple[int, ...]
+    experts: bool
 
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
@@ -56,6 +58,7 @@ class Scope:
             segments=len(found["chain"]),
             states=tuple(sorted(params.value(known, "benchmark.states"))),
             scores=(0, *(link["next"] for link in found["rescore"])),
+            experts=bool(params.value(known, "experts")),
         )
 
     @property

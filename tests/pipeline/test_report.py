@@ -196,6 +196,9 @@ def test_costs_are_summed_and_memory_is_not(study):
 def test_costs_of_another_study_are_passed_over(copied):
     before = artefacts.read_ledger(copied, scope(copied))
     write_ledger(copied, "distill", "distill-older-0", "older", [])
+    longer = {"distill": 9, "control": 9, "score": 9, "train": 9, "benchmark": 9, "experts": 0}
+    for stage, number in longer.items():
+        (copied / f"data/ledger/{stage}-dasm-{number}.json").write_text("of another version")
     pd.testing.assert_frame_equal(artefacts.read_ledger(copied, scope(copied)), before)
     assert before["arm"].drop_duplicates().tolist() == ["", "dasm", "sequential", "idc", "random", "mosaic"]
 
