@@ -18,7 +18,10 @@ Result = TypeVar("Result")
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
-    """Return what `work` makes of every item, in order; on a CPU with as many threads as torch may use.
+    """Return what `work` makes of every item, in order; on a CPU with as many threads as torch may use, one for each.
+
+    A single piece has one core too: tensors that are not worth cutting up are not worth a second core, which would be
+    woken for every operation (three times slower for 64 images of 8 x 8, benchmarks/README.md).
 
     Args:
         work: without gradients; its pieces may not write what another reads.
@@ -29,7 +32,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.
         Exception: whatever the first failing piece raises.
     """
     pieces, threads = list(items), torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or len(pieces) == 1:
+    if device.type != "cpu" or threads == 1:
         return [work(piece) for piece in pieces]
     inference = torch.is_inference_mode_enabled()
 
@@ -48,14 +51,14 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - t
 
 
 def evenly(batch: Tensor, at_most: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut a batch into pieces of nearly equal length: one where it fits, else an even number of them.
+    """Cut a batch into pieces of nearly equal length: one of a quarter of `at_most` or less, else an even number.
 
     The answer depends on lengths alone, so that sums over the pieces do not depend on the number of threads; an even
     number keeps two cores, the usual fewest, busy to the end.
     """
     length = batch.shape[dim]
     pieces = -(-length // max(1, at_most))
-    if pieces > 1:
+    if 4 * length > at_most:
         pieces = min(length, pieces + pieces % 2)
     return batch.tensor_split(pieces, dim)
 

@@ -40,6 +40,12 @@ def test_every_piece_has_a_thread_of_its_own_and_the_answers_keep_their_order(th
     assert torch.get_num_threads() == 2, "the caller's threads stay"
 
 
+def test_a_single_piece_has_one_core(threads):
+    threads(2)
+    assert spread(lambda piece: (piece, torch.get_num_threads()), ["small"], CPU) == [("small", 1)]
+    assert torch.get_num_threads() == 2
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_failure_is_the_callers(threads, number):
     threads(number)
@@ -59,8 +65,9 @@ def test_modes_go_along(threads):
 
 def test_pieces_are_whole_or_an_even_number_of_nearly_equal_ones():
     batch = torch.arange(40)
-    assert [len(piece) for piece in evenly(batch, 40)] == [40]
-    assert [len(piece) for piece in evenly(batch, 39)] == [20, 20]
+    assert [len(piece) for piece in evenly(batch, 160)] == [40]
+    assert [len(piece) for piece in evenly(batch, 159)] == [20, 20]
+    assert [len(piece) for piece in evenly(batch, 20)] == [20, 20]
     assert [len(piece) for piece in evenly(batch, 16)] == [10, 10, 10, 10]
     assert [len(piece) for piece in evenly(batch[:3], 1)] == [1, 1, 1], "never an empty one"
     assert [len(piece) for piece in evenly(batch[:2], 0)] == [1, 1]
