@@ -82,7 +82,14 @@ def run(matching, blobs, iterations, **more):
     )
 
 
-def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, blobs, double):
+def of_width(trainer, width):
+    return replace(trainer, network=replace(trainer.network, width=width))
+
+
+# A first convolution of twelve channels is a stem.
+@pytest.mark.parametrize("width", [4, pytest.param(12, marks=pytest.mark.deep)])
+def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, blobs, double, width):
+    trainer = of_width(trainer, width)
     options = {"metric": "l1", "real_batch": 8, "inner_iterations": 30, "network_images": 16}
     fast, slow = (
         run(
@@ -96,7 +103,9 @@ def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, 
 
 
 @pytest.mark.deep
-def test_a_hundred_steps_in_32_bits_stay_together(trainer, blobs):
+@pytest.mark.parametrize("width", [4, 12])
+def test_a_hundred_steps_in_32_bits_stay_together(trainer, blobs, width):
+    trainer = of_width(trainer, width)
     options = {"metric": "mse", "real_batch": 8, "inner_iterations": 30, "network_images": 16}
     fast, slow = (
         run(Matching(objective=Gradient(classes=way, **options), trainer=trainer, learning_rate=0.1), blobs, 100)
