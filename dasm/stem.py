@@ -109,7 +109,10 @@ class Stem(Matched):
             (side + 2 * pad - size) // step + 1
             for side, pad, size, step in zip(self._image, self._padding, sizes, steps, strict=True)
         ]
-        return F.unfold(x, sizes, padding=self._padding, stride=steps)
+        # As `F.unfold`, which a GPU does image by image.
+        top, left = self._padding
+        windows = F.pad(x, (left, left, top, top)).unfold(2, sizes[0], steps[0]).unfold(3, sizes[1], steps[1])
+        return windows.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
 
     def _mixed(self, weights: Tensor) -> Tensor:
         # (b c h w) in the memory format of the images.

@@ -20,8 +20,9 @@ def main(segments: str, path: str = "params.yaml") -> None:
     yaml.width = 120
     params = yaml.load(Path(path))
     have, want = len(params["chain"]), int(segments)
-    # A study that leaves out the score after its last segment goes on leaving it out.
-    _resize(params["rescore"], want - (len(params["rescore"]) < have))
+    # A study that leaves out the score after its last segment goes on leaving it out, down to the last link: the comment
+    # that follows the block hangs on it.
+    _resize(params["rescore"], max(1, want - (len(params["rescore"]) < have)))
     _resize(params["chain"], want)
     for k in range(have, want):
         params["segment"][f"s{k}"] = _flow(dict(params["segment"][f"s{k - 1}"]))

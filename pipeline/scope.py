@@ -58,7 +58,7 @@ class Scope:
             segments=len(found["chain"]),
             states=tuple(sorted(params.value(known, "benchmark.states"))),
             scores=(0, *(link["next"] for link in found["rescore"])),
-            experts=bool(params.value(known, "experts")),
+            experts=known.get("experts") is not None,
         )
 
     @property

@@ -25,6 +25,7 @@ def study(coresets=("random",)):
         segments=2,
         states=(1, 2),
         scores=(0, 1),
+        experts=False,
     )
 
 
