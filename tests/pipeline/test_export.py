@@ -58,13 +58,13 @@ def make() -> None:
     study = params.read()
     for k, ipc in enumerate(IPC):
         for arm, recipe in {
-            "dasm": recipes.distilled(study, "dasm", ipc, 32 * ipc),
+            "dasm": recipes.distilled(study, "dasm", ipc, 96 * ipc),
             "random": recipes.picked(study, "random", ipc),
         }.items():
             before = layout.distilled(arm, k) if k else None
             write_state(layout.distilled(arm, k + 1), before, segment(k, ipc), REAL, arm=arm, recipe=recipe)
         joint = segment(k, sum(IPC[: k + 1]))
-        recipe = recipes.distilled(study, "idc", sum(IPC[: k + 1]), 32 * sum(IPC[: k + 1]))
+        recipe = recipes.distilled(study, "idc", sum(IPC[: k + 1]), 96 * sum(IPC[: k + 1]))
         write_state(layout.distilled("idc", k + 1), None, joint, REAL, arm="idc", recipe=recipe)
         for arm in ("dasm", "random", "idc"):
             judged = dasm.load(layout.distilled(arm, k + 1)).content
@@ -147,7 +147,7 @@ def test_the_card_says_where_a_set_comes_from(study):
     recipe = YAML(typ="safe", pure=True).load(card.split("```yaml\n")[1].split("```")[0])
     for block in ("data", "matching", "evaluator", "selection", "seed", "planned_ipc", "threads"):
         assert recipe[block] == study[block], block
-    assert recipe["segments"] == [{"ipc": 2, "iterations": 64}, {"ipc": 1, "iterations": 32}]
+    assert recipe["segments"] == [{"ipc": 2, "iterations": 192}, {"ipc": 1, "iterations": 96}]
     assert "20 synthetic" not in card and "30 synthetic images (3 per class)" in card
     assert "&id" not in card, "no references in the recipe"
 
@@ -260,7 +260,7 @@ def test_how_experts_were_trained_is_on_the_card_and_is_checked(capsys):
     study, made = params.read(), [layout.distilled("dasm", k) for k in range(1, 5)]
     for k, folder in enumerate(made):
         shutil.rmtree(folder)
-        recipe = recipes.distilled(study, "dasm", IPC[k], 32 * IPC[k], experts=True)
+        recipe = recipes.distilled(study, "dasm", IPC[k], 96 * IPC[k], experts=True)
         write_state(folder, made[k - 1] if k else None, segment(k, IPC[k]), REAL, arm="dasm", recipe=recipe)
     matching = {"options": methods.block(study, "dasm", "matching")}
     Path("data/blueprint/arms/dasm/matching.json").write_text(json.dumps(matching))
