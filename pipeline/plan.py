@@ -20,8 +20,8 @@ def main(segments: str, path: str = "params.yaml") -> None:
     yaml.width = 120
     params = yaml.load(Path(path))
     have, want = len(params["chain"]), int(segments)
-    # A study that leaves out the score after its last segment goes on leaving it out, down to the last link: the comment
-    # that follows the block hangs on it.
+    # A study that leaves out the score after its last segment goes on leaving it out, down to the last link, on which
+    # the comment after the block hangs.
     _resize(params["rescore"], max(1, want - (len(params["rescore"]) < have)))
     _resize(params["chain"], want)
     for k in range(have, want):
