@@ -26,8 +26,6 @@ from dasm.sequential import Sequential
 from dasm.store import read_split
 from dasm.types import LabelledImages
 
-_BLOCKS: dict[str, Any] = {"matching": Matching, "evaluators": Evaluators, "selection": Selection}
-
 
 def rows(repeats: int, device: str) -> list[Row]:
     """Measure the study of `params.yaml`, where the parameters can be read."""
@@ -37,13 +35,15 @@ def rows(repeats: int, device: str) -> list[Row]:
 
     study = params.read()
     arm = params.value(study, "arms")[0]
-    parts = {
-        name: build(kind, methods.block(study, arm, name.removesuffix("s")), name) for name, kind in _BLOCKS.items()
-    }
     plans = [
         build(SegmentPlan, methods.plan(study, arm, link["k"]), "segment") for link in params.value(study, "chain")
     ]
-    whole = Sequential(**parts, planned_ipc=params.value(study, "planned_ipc"))
+    whole = Sequential(
+        matching=methods.section(study, arm, "matching", Matching),
+        evaluators=methods.section(study, arm, "evaluator", Evaluators),
+        selection=methods.section(study, arm, "selection", Selection),
+        planned_ipc=params.value(study, "planned_ipc"),
+    )
     joint = [SegmentPlan(ipc=sum(plan.ipc for plan in plans), iterations=sum(plan.iterations for plan in plans))]
     real, seed = _real(study).to(device), params.value(study, "seed")
 

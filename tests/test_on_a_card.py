@@ -136,7 +136,7 @@ def test_every_score_stays_on_the_card(card, wide, score):  # noqa: ARG001
     sequence(wide, objective=BRIEF, score=score)
 
 
-@pytest.mark.parametrize("window", sorted(set(available(Window)) - {"residual"}))
+@pytest.mark.parametrize("window", available(Window))
 def test_every_window_stays_on_the_card(card, wide, window):  # noqa: ARG001
     sequence(wide, objective=BRIEF, window=window)
 
