@@ -93,9 +93,8 @@ class Stem(Matched):
         ar2 = self._a * self._r2
         by_s = (3 * self._r2 * self._half_ds * self._wxg - _along(self._w, xq) - _along(self._v, self._xg)) * ar2 / 2
         by_half_ds = -ar2 * self._wxg
-        by_c = (2 * self._w * by_s + self._v * by_half_ds) @ self._w.T + (self._w * by_half_ds) @ self._v.transpose(
-            1, 2
-        )
+        by_c = (2 * self._w * by_s + self._v * by_half_ds) @ self._w.T
+        by_c += (self._w * by_half_ds) @ self._v.transpose(1, 2)
         found = _product(self._w * self._a, rows.transpose(1, 2))
         found += _product(self._dwa, self._g.transpose(1, 2))
         found += _product(by_c / self._pixels, self._x1[:, :-1])

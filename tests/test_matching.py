@@ -11,6 +11,7 @@ from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.formation import decode
 from dasm.matching import Matching
+from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.pixels import PixelSGD
 
@@ -75,8 +76,9 @@ def test_the_rate_follows_planned_images_and_area(matching):
     assert matching.rule.rate(50, 16) == pytest.approx(0.5 * 5 / 4)
 
 
-def run(matching, blobs, iterations, **more):
+def run(matching, blobs, iterations, prefix=None, **more):
     initial = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    more["surroundings"] = Surroundings(prefix=prefix)
     return matching.optimise(
         initial, blobs, torch.ones(len(blobs)), iterations=iterations, planned_ipc=10, stream=4, **more
     )
@@ -123,9 +125,12 @@ def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
     assert history[-10:].mean() < history[:10].mean()
 
 
-def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path):
-    """Stopped at every possible iteration, on and between network draws."""
-    whole, history = run(matching, blobs, 7)
+@pytest.mark.parametrize("learnt", [0, 2])
+def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path, learnt):
+    """Stopped at every possible iteration, on and between network draws, fresh ones and such as know the prefix."""
+    matching = replace(matching, objective=replace(matching.objective, prefix_steps=learnt, prefix_period=2))
+    whole, history = run(matching, blobs, 7, prefix=blobs)
+    assert torch.equal(whole, run(matching, blobs, 7)[0]) == (learnt == 0), "without a prefix there is nothing to learn"
     for stop in range(1, 7):
         path = tmp_path / f"{stop}.safetensors"
 
@@ -136,12 +141,13 @@ def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path):
                 yield item
 
         with pytest.raises(KeyboardInterrupt):
-            run(matching, blobs, 7, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
+            run(matching, blobs, 7, prefix=blobs, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
         done = []
         resumed, again = run(
             matching,
             blobs,
             7,
+            prefix=blobs,
             checkpoint=Checkpoint(path, every_seconds=0.0),
             track=lambda work, done=done: (done.append(work), work)[1],
         )

@@ -106,6 +106,7 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
 BRIEF = Gradient(real_batch=8, network_images=0, augmentation=())
 OBJECTIVES = {
     "gradient, class by class": Gradient(real_batch=8, network_images=20, classes="loop", metric="cosine"),
+    "gradient, networks that know the prefix": Gradient(real_batch=8, network_images=20, prefix_steps=2),
     "gradient, representative": Gradient(real_batch=8, network_images=0, sampler="representative"),
     "dc": DC(real_batch=8, outer=2, inner=2),
     "dsa": DSA(real_batch=8, outer=2, inner=2, augmentation=("one", *ALL)),

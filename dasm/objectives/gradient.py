@@ -8,11 +8,13 @@ all real images between pixel updates. Differences from IDC's released code:
 2. All classes of one iteration see the same network and are differentiated before the pixels move; the momentum that
    moves a class during the others' turns is applied in closed form by `dasm.matching`, which gives the same pixels.
 3. Real images keep their own streams per class and iteration instead of one global generator.
-4. Where the network allows it, classes share their passes and the pixels' gradient comes from a tangent pass instead of
+4. A network may start from one that learnt the frozen segments, as in SeqMatch (Du et al., NeurIPS 2023, arXiv
+   2311.01570); it learns with the matching recipe from all segments at once, not stage by stage with the benchmark's.
+5. Where the network allows it, classes share their passes and the pixels' gradient comes from a tangent pass instead of
    a double backward (`dasm.classwise`): the same numbers up to the order of sums.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal, final
@@ -30,8 +32,9 @@ from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.redrawn import PrefixStart, Redrawn
 from dasm.shared import SharedTransforms
-from dasm.train import Learner, Trainer
+from dasm.train import Trainer
 from dasm.types import LabelledImages
 
 
@@ -48,6 +51,9 @@ class Gradient(Objective):
         inner_iterations: pixel updates per network (100 in IDC).
         network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
+        prefix_steps: optimiser steps on the decoded segments so far, before a network's first pixel update (A12). With
+            0, and for the first segment always, networks start fresh, as in IDC.
+        prefix_period: networks in a row that start as copies of one trained so (50 in SeqMatch).
         augmentation: shared by both sides, one draw per class and iteration.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
         refresh: pixel updates between two choices of representatives (10 in DREAM).
@@ -63,6 +69,8 @@ class Gradient(Objective):
     synthetic_batch: int = 128
     inner_iterations: int = 100
     network_images: int = 2000
+    prefix_steps: int = 0
+    prefix_period: int = 50
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
     sampler: Literal["random", "representative"] = "random"
     refresh: int = 10
@@ -74,6 +82,8 @@ class Gradient(Objective):
         require(self.synthetic_batch >= 1, "synthetic_batch must be >= 1", self.synthetic_batch)
         require(self.inner_iterations >= 1, "inner_iterations must be >= 1", self.inner_iterations)
         require(self.network_images >= 0, "network_images must be >= 0", self.network_images)
+        require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
+        require(self.prefix_period >= 1, "prefix_period must be >= 1", self.prefix_period)
         require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
 
     @property
@@ -89,18 +99,23 @@ class Gradient(Objective):
         # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
         return self.sampler == "random"
 
-    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
+    def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
         shared = SharedTransforms(
             self.augmentation, real.num_classes, real.image_shape, stream=stream, device=real.labels.device
         )
-        return _Network(real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler, shared=shared)
+        start = None
+        if self.prefix_steps and surroundings.prefix is not None:
+            start = PrefixStart(surroundings.prefix, trainer, self.prefix_steps, self.prefix_period, stream)
+        return Redrawn(
+            real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler, shared=shared, learnt=start
+        )
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
     ) -> Iterator[Float[Tensor, ""]]:
-        assert isinstance(state, _Network), "a state is only used by the objective that made it"
+        assert isinstance(state, Redrawn), "a state is only used by the objective that made it"
         if iteration % self.inner_iterations == 0:
             state.renew(iteration // self.inner_iterations)
         network, data = state.learner.network, real.data
@@ -156,41 +171,3 @@ def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform
     # Every class has one draw, applied to all its images.
     count = len(batches[0])
     return transform.repeat(count)(torch.cat(list(batches))).unflatten(0, (-1, count))
-
-
-@final
-class _Network:
-    """The matching network: redrawn, then trained on all real images between pixel updates."""
-
-    def __init__(
-        self,
-        *,
-        real: LabelledImages,
-        trainer: Trainer,
-        stream: int,
-        steps: int,
-        sampler: Sampler,
-        shared: SharedTransforms,
-    ) -> None:
-        self.sampler = sampler
-        self.shared = shared
-        self._real = real
-        self._trainer = trainer
-        self._stream = stream
-        self._steps = steps
-        self.learner: Learner = trainer.start(real, rng.derive(stream, "network", 0))
-
-    def renew(self, outer: int) -> None:
-        self.learner = self._trainer.start(self._real, rng.derive(self._stream, "network", outer))
-
-    def learn(self, iteration: int) -> None:
-        # The run through the real images goes on across networks, as IDC's persistent loader does.
-        stream, rate = rng.derive(self._stream, "learning"), self._trainer.recipe.learning_rate
-        self.learner.steps(self._real, iteration * self._steps, self._steps, stream, rate)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.learner.tensors() | self.sampler.tensors()
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.learner.restore(tensors)
-        self.sampler.restore(tensors, self._real.labels.device)

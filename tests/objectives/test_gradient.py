@@ -111,6 +111,32 @@ def test_the_network_learns_from_real_images_and_is_redrawn_every_period(blobs, 
     assert torch.equal(before[2], fresh), "it is redrawn for the next"
 
 
+def head(state):
+    return state.tensors()["network.head.weight"].clone()
+
+
+def test_networks_start_as_copies_of_one_that_learnt_the_prefix(blobs, trainer):
+    """Two periods share a start, the third has another; none of it when there is no prefix."""
+    prefix, starts = blobs.subset(torch.arange(9)), []
+    objective = Gradient(inner_iterations=1, network_images=8, real_batch=8, prefix_steps=3, prefix_period=2)
+    state = objective.prepare(blobs, trainer, 0, Surroundings(prefix=prefix))
+    real, synthetic = batches(blobs)
+    for iteration in range(3):
+        values = objective.distances(state, real, synthetic, iteration, draw=1)
+        next(values)
+        starts.append(head(state))
+        list(values)
+        assert not torch.equal(head(state), starts[-1]), "copies learn, each for itself"
+    learnt = [trainer.train(prefix, 3, rng.derive(rng.derive(0, "prefix"), number))[0] for number in range(2)]
+    assert torch.equal(starts[0], learnt[0].head.weight)
+    assert torch.equal(starts[1], starts[0])
+    assert torch.equal(starts[2], learnt[1].head.weight)
+
+    alone = objective.prepare(blobs, trainer, 0, Surroundings())
+    next(objective.distances(alone, real, synthetic, 0, draw=1))
+    assert torch.equal(head(alone), trainer.start(blobs, rng.derive(0, "network", 0)).network.head.weight)
+
+
 def scalars(objective, trainer, blobs, draw=1, frozen=(), pixels=None):
     """The distances of one iteration and what each of them does to the pixels of every class."""
     real, synthetic = batches(blobs)
@@ -202,7 +228,12 @@ def test_network_images_counts_whole_batches(blobs):
     assert seen == [0, 1, 2, 3, 4, 5], "three batches of 16 hold 33 images, and the run through the data goes on"
 
 
-@pytest.mark.parametrize("option", ["real_batch", "synthetic_batch", "inner_iterations"])
+@pytest.mark.parametrize("option", ["real_batch", "synthetic_batch", "inner_iterations", "prefix_period"])
 def test_values_out_of_range_are_refused(option):
     with pytest.raises(ConfigError, match=option):
         Gradient(**{option: 0})
+
+
+def test_steps_on_the_prefix_may_be_none_but_not_fewer():
+    with pytest.raises(ConfigError, match="prefix_steps must be >= 0, got -1"):
+        Gradient(prefix_steps=-1)
