@@ -21,8 +21,9 @@ class Stage:
     outs: tuple[str, ...]
 
     def follows(self, other: "Stage") -> bool:
-        """Say whether this stage reads something that the other writes, or that lies in it."""
-        return any(dep == out or dep.startswith(f"{out}/") for dep in self.deps for out in other.outs)
+        """Say whether this stage reads something that the other writes, that lies in it, or that it lies in."""
+        pairs = ((f"{dep}/", f"{out}/") for dep in self.deps for out in other.outs)
+        return any(dep.startswith(out) or out.startswith(dep) for dep, out in pairs)
 
 
 def stages(study: Mapping[str, Any], path: Path = Path("dvc.yaml")) -> list[Stage]:

@@ -11,6 +11,7 @@ from pipeline.templates import Stage
 from tests.graph import ROOT
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a package that DVC lays out its graph with
 @pytest.mark.parametrize("study", [ROOT / "params.yaml", ROOT / "studies/zoo/params.yaml"], ids=["digits", "zoo"])
 def test_stages_are_those_that_dvc_sees(study, tmp_path):
     from dvc.repo import Repo
@@ -28,11 +29,15 @@ def test_stages_are_those_that_dvc_sees(study, tmp_path):
                 keys,
                 {out.def_path for out in stage.outs},
             )
+        edges = {(after.name, before.name) for after, before in repo.index.graph.edges}
+    written = templates.stages(params.read(study), ROOT / "dvc.yaml")
     ours = {
         stage.name: (stage.cmd, set(stage.deps), set(stage.params) - {"params.yaml"}, set(stage.outs))
-        for stage in templates.stages(params.read(study), ROOT / "dvc.yaml")
+        for stage in written
     }
     assert ours == theirs
+    assert {(stage.name, other.name) for stage in written for other in written if stage.follows(other)} == edges
+    assert ("report", "ceiling") in edges, "a folder is read when all that lies in it is written"
 
 
 STEP = """
