@@ -8,6 +8,13 @@ study=$1 minutes=$2 jobs=${3:-1}
 cmp -s "studies/$study/params.yaml" params.yaml || cp "studies/$study/params.yaml" params.yaml || exit 1
 python3 -m pipeline walk "$minutes" "$jobs" 2>&1 | tee "$OUT/walk.log"
 status=$?
+# Every state of an arm repeats the segments before it: linked, they travel once.
+for state in $(ls -d data/distilled/*/* 2>/dev/null | sort -t/ -k3,3 -k4,4n); do
+    next="${state%/*}/$((${state##*/} + 1))"
+    for file in "$state"/*.parquet; do
+        if cmp -s "$file" "$next/${file##*/}"; then ln -f "$file" "$next/${file##*/}"; fi
+    done
+done
 # The real images are prepared anew wherever they are needed: too large to travel, and the same bytes.
 kept=()
 for path in data/{distilled,evaluators,experts,difficulty,results,ledger} .checkpoints "reports/$study"; do
