@@ -17,12 +17,15 @@ class Counts:
             where the derivatives are written out (`dasm.chain`); elsewhere those of the forward pass by the sizes of
             its layers, times three if a gradient was taken (a double backward counts as a single one).
         device: where the last network ran.
+        earlier_seconds: time that was spent before an interruption on work that was not lost by it. What was counted
+            then is in the other numbers.
     """
 
     forward_images: int = 0
     backward_images: int = 0
     flops: int = 0
     device: str = "cpu"
+    earlier_seconds: float = 0.0
 
 
 _open: list[Counts] = []
@@ -34,7 +37,14 @@ def active() -> bool:
     return bool(_open)
 
 
-def count(*, forward_images: int = 0, backward_images: int = 0, flops: int = 0, device: str | None = None) -> None:
+def count(
+    *,
+    forward_images: int = 0,
+    backward_images: int = 0,
+    flops: int = 0,
+    device: str | None = None,
+    earlier_seconds: float = 0.0,
+) -> None:
     """Add to every counter that is open."""
     with _lock:
         for counts in _open:
@@ -42,6 +52,7 @@ def count(*, forward_images: int = 0, backward_images: int = 0, flops: int = 0, 
             counts.backward_images += backward_images
             counts.flops += flops
             counts.device = device or counts.device
+            counts.earlier_seconds += earlier_seconds
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class Cost:
     """Filled while the block of `metered` runs.
 
     Attributes:
-        seconds: wall time.
+        seconds: wall time, with that before an interruption.
         counts: images through networks and operations.
         peak_memory_mb: largest resident set of the process so far (of the device on a GPU).
     """
@@ -40,6 +40,6 @@ def metered() -> Iterator[Cost]:
         on_device = cost.counts.device == "cuda"
         if on_device:
             torch.cuda.synchronize()
-        cost.seconds = time.perf_counter() - start
+        cost.seconds = time.perf_counter() - start + cost.counts.earlier_seconds
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         cost.peak_memory_mb = torch.cuda.max_memory_allocated() >> 20 if on_device else resident

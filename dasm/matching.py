@@ -11,6 +11,7 @@ from torch import Tensor
 from dasm import ranks, rng
 from dasm.batches import RealBatches, SyntheticBatches
 from dasm.checkpoint import Checkpoint
+from dasm.counts import counting
 from dasm.errors import ConfigError, require
 from dasm.history import History
 from dasm.objectives import Objective, State, Surroundings
@@ -68,6 +69,20 @@ class Matching:
     def matched(self, weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Return the weights of the real images that a segment, or an expert, learns from under this window."""
         return torch.ones_like(weights) if self.windowed == "initial" else weights
+
+    def effective(self, *, prefix: bool, windowed: bool) -> "Matching":
+        """Return the same with what makes no difference left as it is by default: equal ones distil the same segment.
+
+        Args:
+            prefix: whether there are frozen segments.
+            windowed: whether the weights of the real images differ.
+        """
+        return replace(
+            self,
+            match_prefix=self.match_prefix and prefix,
+            windowed=self.windowed if windowed else "both",
+            objective=self.objective if prefix else self.objective.without_prefix(),
+        )
 
     def prepare(self, real: LabelledImages, stream: int, surroundings: Surroundings | None = None) -> State:
         """Do what the objective does before the first pixel moves.
@@ -129,22 +144,23 @@ class Matching:
         progress = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
         optimiser, history = progress.optimiser, progress.history
         batches, synthetic = self._batches(progress.pixels, frozen, real, weights, stream)
-        done = progress.restore(checkpoint)
-        for iteration in track(range(done, iterations)):
-            if self._settled(history, iteration):
-                break
-            if iteration % self.objective.period == 0:
-                optimiser.clamp()
-            optimiser.before()
-            draw = rng.derive(stream, "iteration", iteration)
-            for distance in self.objective.distances(state, batches, synthetic, iteration, draw):
-                optimiser.accumulate(distance)
-                history.add(iteration, distance)
-            optimiser.gather(history.values[iteration])
-            done = iteration + 1
-            history.watch(done)
-            optimiser.step(self.rule.share(iteration, iterations))
-            progress.offer(checkpoint, done)
+        with counting(progress.counts):
+            done = progress.restore(checkpoint)
+            for iteration in track(range(done, iterations)):
+                if self._settled(history, iteration):
+                    break
+                if iteration % self.objective.period == 0:
+                    optimiser.clamp()
+                optimiser.before()
+                draw = rng.derive(stream, "iteration", iteration)
+                for distance in self.objective.distances(state, batches, synthetic, iteration, draw):
+                    optimiser.accumulate(distance)
+                    history.add(iteration, distance)
+                optimiser.gather(history.values[iteration])
+                done = iteration + 1
+                history.watch(done)
+                optimiser.step(self.rule.share(iteration, iterations))
+                progress.offer(checkpoint, done)
         return progress.result(done)
 
     def _begin(

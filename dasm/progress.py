@@ -1,7 +1,9 @@
 """How far a segment has come: what a checkpoint holds, and what the segment ends with."""
 
+import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from dasm import ranks
 from dasm.checkpoint import Checkpoint
+from dasm.counts import Counts, count
 from dasm.history import History
 from dasm.objectives import State
 from dasm.pixels import PixelOptimiser
@@ -18,22 +21,27 @@ from dasm.pixels import PixelOptimiser
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Progress:
-    """Everything that the next iteration depends on, besides its number.
+    """Everything that the next iteration depends on, besides its number; and what it has cost to get there.
 
     Attributes:
         pixels: leaf tensors, one per class (m c h w).
         optimiser: of the pixels.
         state: of the objective.
         history: distances so far.
+        counts: counter of the iterations so far, to be kept open while they are done.
     """
 
     pixels: list[Tensor]
     optimiser: PixelOptimiser
     state: State
     history: History
+    counts: Counts = field(default_factory=Counts)
+    _begun: float = field(default_factory=time.perf_counter)
 
     def restore(self, checkpoint: Checkpoint | None) -> int:
         """Put back what was saved and return how many iterations that were; 0 if nothing was.
+
+        What they cost is counted again: by counters that begin with this run, for the first time.
 
         Raises:
             ConfigError: of several processes, some go on from elsewhere than others.
@@ -48,6 +56,7 @@ class Progress:
             self.state.restore(_part(saved, "state."))
             self.history.values.copy_(saved["history"])
             done = int(saved["iteration"])
+            count(**json.loads(bytes(saved["cost"].tolist())))
         ranks.agree(done, "iteration to go on from", self.history.values.device)
         return done
 
@@ -73,6 +82,10 @@ class Progress:
     def _packed(self, done: int) -> dict[str, Tensor]:
         self.history.look(done)
         packed = {"iteration": torch.tensor(done), "history": self.history.values}
+        cost = {name: getattr(self.counts, name) for name in ("forward_images", "backward_images", "flops")}
+        cost["earlier_seconds"] = time.perf_counter() - self._begun + self.counts.earlier_seconds
+        # As text: operations may be more than 64 bits hold.
+        packed["cost"] = torch.tensor(list(json.dumps(cost).encode()), dtype=torch.uint8)
         packed |= {f"pixels.{c}": images for c, images in enumerate(self.pixels)}
         packed |= {f"optimiser.{name}": tensor for name, tensor in self.optimiser.tensors().items()}
         return packed | {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}

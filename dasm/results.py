@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dasm.counts import Counts
 from dasm.evaluate import Accuracy
-from dasm.tables import write_table
+from dasm.tables import read_table, write_table
 
 _COSTS = ("forward_images", "backward_images", "flops")
 
@@ -44,3 +44,19 @@ def write_results(
     ]
     columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
     write_table(path, columns, "result/1", meta)
+
+
+def pass_on(source: Path, path: Path, identity: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Write the results of a set as those of another arm that has the same set.
+
+    Args:
+        source: its results.
+        path: Parquet file to write.
+        identity: columns that differ between the arms, the same in every row.
+        meta: provenance for the footer.
+    """
+    table, _ = read_table(source, "result/1")
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    write_table(
+        path, columns | {name: pa.array([value] * len(table)) for name, value in identity.items()}, "result/1", meta
+    )

@@ -89,11 +89,16 @@ def distil_segment(
         checkpoint=checkpoint,
         track=track,
     )
-    lower, upper = edges(weights.cpu(), rank, real.labels.cpu()) if rank is not None else (0.0, 1.0)
+    lower, upper = bounds(weights, rank, real)
     made = {"index": k, "factor": matching.factor, "iterations": len(history)}
     segment = stored_segment(freeze(pixels.flatten(0, 1)), sources, lower=lower, upper=upper, **made)
     extras = matching.objective.finish(state, decoded([segment], real))
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
+
+
+def bounds(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"] | None, real: LabelledImages) -> tuple[float, float]:
+    """Return the rank fractions between which a window lies; 0 and 1 where nothing has been scored."""
+    return edges(weights.cpu(), rank, real.labels.cpu()) if rank is not None else (0.0, 1.0)
 
 
 def _sources(

@@ -61,8 +61,24 @@ class Selection:
             The difficulty and a weight >= 0 per image.
         """
         difficulty = measure(real, evaluators, self.score, reference)
+        weights = self.weigh(
+            difficulty, first=first, segments=segments, prefix_ipc=prefix_ipc, planned_ipc=planned_ipc, seed=seed
+        )
+        return difficulty, weights
+
+    def weigh(
+        self,
+        difficulty: Difficulty,
+        *,
+        first: Difficulty | None,
+        segments: int,
+        prefix_ipc: int,
+        planned_ipc: int,
+        seed: int,
+    ) -> Float[Tensor, " n"]:
+        """Weigh every real image for the next segment, given its difficulty; the rest is as for `choose`."""
         if segments == 0 and self.first_window == "all":
-            return difficulty, torch.ones(len(real))
+            return torch.ones(len(difficulty.labels))
         progress = Progress(
             first=first or difficulty,
             segments=segments,
@@ -70,4 +86,4 @@ class Selection:
             planned_ipc=planned_ipc,
             stream=rng.derive(seed, "window", segments),
         )
-        return difficulty, self.window(difficulty, progress)
+        return self.window(difficulty, progress)

@@ -1,7 +1,7 @@
 """`python -m pipeline <command> [arguments]`: the stages of dvc.yaml, and what drives them.
 
-Commands: check; plan K; study [NAME]; export ARM FOLDER [IPC]; reproduce [JOBS]; serve; walk [MINUTES] [JOBS]; and the
-stages of dvc.yaml, which DVC calls.
+Commands: check; plan K; study [NAME]; export ARM FOLDER [IPC]; reproduce [JOBS]; serve; walk [MINUTES] [JOBS];
+roots FOLDER TABLE TABLE ...; and the stages of dvc.yaml, which DVC calls.
 """
 
 import importlib
@@ -19,6 +19,7 @@ _OTHERS = {
     "reproduce": "pipeline.drive",
     "serve": "pipeline.drive",
     "walk": "pipeline.walk",
+    "roots": "pipeline.roots",
 }
 
 

@@ -133,4 +133,5 @@ def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:
         "arm": entry.get("arm") or max(named, key=len, default=""),
         "number": int(number[0]) if number else -1,
         "distances": entry.get("distances") or [],
+        "taken_from": entry.get("taken_from", ""),
     }

@@ -23,8 +23,9 @@ _TEMPLATES = ("*.css", "*.html", "*.md")
 def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
 
-    `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained; a file per state,
-    so that a study that grows trains those of the state that was the last, and no others again.
+    `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
+    `arms/<arm>/prefix/<n>` of a control whether it has to be distilled; a file per state, so that a study that grows
+    makes what it did without before, and nothing else again.
 
     Raises:
         ConfigError: anything wrong with the study.
@@ -44,8 +45,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                         "joint": methods.is_joint(study, arm),
                         "effort": methods.effort(study, arm),
                     }
-                    if group == "arms":
-                        parts |= _experts(whole, arm, follows)
+                    parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
     parts["experts"]["experts"] = shared
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
@@ -66,6 +66,13 @@ def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]
         because = {"because": "no segment comes after this state"} if follows and last else {}
         parts[f"arms/{arm}/experts/{link.next}"] = {**_part(None, None), "experts": follows and not last, **because}
     return parts
+
+
+def _prefixes(whole: Study, study: Mapping[str, Any], arm: str) -> dict[str, dict[str, Any]]:
+    # A segment is part of all that follow; a joint prefix is part of nothing.
+    wanted = {*whole.benchmark.states, len(whole.chain)}
+    due = {link.next: link.next in wanted or not methods.is_joint(study, arm) for link in whole.chain}
+    return {f"arms/{arm}/prefix/{state}": {**_part(None, None), "due": value} for state, value in due.items()}
 
 
 def _options(study: Mapping[str, Any], name: str) -> object:

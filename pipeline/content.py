@@ -131,6 +131,7 @@ def costs(root: Path, scope: Scope) -> dict[str, Any]:
         "by_arm": summary.cost(ledger, ["arm"]).to_dict("records"),
         "by_stage": summary.cost(ledger, ["arm", "stage"]).to_dict("records"),
         "total": summary.cost(ledger.assign(all=""), ["all"]).iloc[0].to_dict(),
+        "shared": summary.shared(ledger),
         "distances": {arm: drawing.svg(figure, f"distances {arm}") for arm, figure in large.items()},
         "curves": {arm: sparks.curves(lines) for arm, lines in ordered.items()} if small else {},
         "storage": {arm: read_storage(root / layout.distilled(arm, scope.segments)) for arm in scope.arms},

@@ -1,26 +1,28 @@
 """What distilling with and without a window share: read a state, distil its next segment, write the new state."""
 
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dasm import ranks
+from dasm import lineage, ranks
 from dasm.errors import ConfigError
 from dasm.footprint import footprint
-from dasm.lineage import fingerprint
 from dasm.matching import Matching
 from dasm.plugins import build
-from dasm.segments import SegmentPlan, distil_segment
+from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.store import read_split
 from dasm.tables import read_segments
 from dasm.trajectories import Trajectories
-from pipeline import layout, methods, params, recipes, runtime
+from dasm.types import LabelledImages, Segment
+from pipeline import layout, methods, params, recipes, runtime, twins
 from pipeline.states import read_summary, write_state
 
 
 def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | None, joint: bool = False) -> None:
-    """Distil what follows state k of an arm.
+    """Distil what follows state k of an arm, or take it over from an arm that has distilled the same.
 
     A joint arm distils the whole prefix anew: as many images and as many iterations as all segments up to k together.
 
@@ -37,58 +39,78 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     plan = build(SegmentPlan, methods.plan(study, arm, k), f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
-    before = layout.distilled(arm, k)
+    before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
     prefix = [] if joint else read_segments(before)
     if joint:
         spent = read_summary(before)
         plan = SegmentPlan(ipc=spent["images_per_class"] + plan.ipc, iterations=spent["iterations"] + plan.iterations)
     weights = torch.ones(len(real)) if weights is None else weights
     follows = matching.objective.needs_experts
-    experts = Trajectories(layout.experts(arm if prefix else "real", k)) if follows else ()
-    inputs = [real.images, real.labels, weights, *(segment.images for segment in prefix)]
-    resume = runtime.checkpoint(
-        f"{arm}-{k}",
-        methods.block(study, arm, "matching"),
-        study["experts"] if follows else None,
-        plan.ipc,
-        plan.iterations,
-        planned_ipc,
-        seed,
-        device,
-        tensors=inputs,
-    )
-    name = f"{stage}@{arm}-s{k}"
-    with runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
-        try:
-            segment, history = distil_segment(
-                matching,
-                plan,
-                real,
-                prefix,
-                weights=weights,
-                rank=rank,
-                planned_ipc=planned_ipc,
-                seed=seed,
-                experts=experts,
-                checkpoint=resume,
-                track=runtime.track(name),
-            )
-        except FloatingPointError as error:
-            raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
-        entry["iterations"] = len(history)
-        entry["distances"] = [float(f"{value:.5g}") for value in history.tolist()]
-        if segment.soft_labels is not None:
-            entry["bytes"] = asdict(footprint([segment]))
-    if ranks.number() > 0:
-        return
-    folder = layout.distilled(arm, k + 1)
-    write_state(
-        folder,
-        None if joint else before,
-        segment,
-        real,
-        arm=arm,
-        recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=follows),
-        scores=None if rank is None else fingerprint("window", {"weights": weights, "rank": rank}),
-    )
+    made_with = {name: params.value(study, name) for name in ("threads", *(("experts",) if follows else ()))}
+    work = _identity(matching, plan, real, prefix, weights, rank, [planned_ipc, seed, device, made_with])
+    name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
+    with twins.sought(work) as twin, runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
+        if twin is not None:
+            segment = read_segments(twin.files[0].parent)[len(prefix)]
+            lower, upper = bounds(weights, rank, real)
+            segment = replace(segment, lower=lower, upper=upper)
+            twin.charge(entry, "iterations", "distances", "bytes")
+        else:
+            try:
+                segment, history = distil_segment(
+                    matching,
+                    plan,
+                    real,
+                    prefix,
+                    weights=weights,
+                    rank=rank,
+                    planned_ipc=planned_ipc,
+                    seed=seed,
+                    experts=Trajectories(layout.experts(arm if prefix else "real", k)) if follows else (),
+                    checkpoint=resume,
+                    track=runtime.track(name),
+                )
+            except FloatingPointError as error:
+                raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
+            entry |= _told(segment, history)
+        if ranks.number() > 0:
+            return
+        write_state(
+            after,
+            None if joint else before,
+            segment,
+            real,
+            arm=arm,
+            recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=follows),
+            scores=None if rank is None else lineage.fingerprint("window", {"weights": weights, "rank": rank}),
+        )
+        twins.record(entry, work, [after / f"s{segment.index}.parquet"])
     resume.remove()
+
+
+def _told(segment: Segment, history: Tensor) -> Mapping[str, Any]:
+    """Return what the ledger says of a segment besides its cost."""
+    soft = {} if segment.soft_labels is None else {"bytes": asdict(footprint([segment]))}
+    return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()], **soft}
+
+
+def _identity(
+    matching: Matching,
+    plan: SegmentPlan,
+    real: LabelledImages,
+    prefix: Sequence[Segment],
+    weights: Tensor,
+    rank: Tensor | None,
+    more: Sequence[object],
+) -> str:
+    """Return the hash of all that a segment depends on; experts are part of it by what they are trained on and how."""
+    windowed = bool((weights != weights[0]).any())
+    effective = matching.effective(prefix=bool(prefix), windowed=windowed)
+    values, tensors = twins.described(prefix)
+    return runtime.identity(
+        repr(effective),
+        asdict(plan),
+        values,
+        *more,
+        tensors=[real.images, real.labels, real.mean, real.std, weights, *tensors, *((rank,) if windowed else ())],
+    )

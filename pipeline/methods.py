@@ -60,6 +60,11 @@ def experts_due(arm: str, state: int) -> tuple[bool, str]:
     return bool(found["experts"]), str(found.get("because", ""))
 
 
+def prefix_due(arm: str, state: int) -> bool:
+    """Return whether the blueprint wants this state of a control distilled."""
+    return bool(json.loads((layout.BLUEPRINT / f"arms/{arm}/prefix/{state}.json").read_text())["due"])
+
+
 def check(study: Mapping[str, Any]) -> None:
     """Refuse departures of arms that there are not, or in blocks that an arm of the kind does not have."""
     groups = {arm: group for group in BLOCKS for arm in params.value(study, group)}

@@ -1,6 +1,9 @@
 """The networks of a state, as the study's evaluators describe them."""
 
+from collections.abc import Iterable
 from pathlib import Path
+
+from torch import Tensor
 
 from dasm.evaluators import Evaluators
 from dasm.networks import Classifier
@@ -16,3 +19,8 @@ def read_networks(folder: Path, evaluators: Evaluators, real: LabelledImages) ->
         evaluators.networks,
         evaluators.snapshots,
     )
+
+
+def tensors_of(networks: Iterable[Classifier]) -> list[Tensor]:
+    """Return all weights and statistics of some networks, in order."""
+    return [tensor for network in networks for tensor in network.state_dict().values()]

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.abc import MetaPathFinder
@@ -91,18 +91,15 @@ def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
         yield entry
     if ranks.number() > 0:
         return
-    entry |= _rounded(cost) | ({"processes": ranks.count()} if ranks.count() > 1 else {})
+    # What work that was taken over had cost is there already.
+    entry = _rounded(cost) | ({"processes": ranks.count()} if ranks.count() > 1 else {}) | entry
     text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
     write_atomically(layout.LEDGER / f"{name}.json", lambda path: path.write_text(text))
-    counts = cost.counts
-    log.info(
-        "%s: %.1f s, %d images forward, %.3g FLOP on %s",
-        entry["name"],
-        cost.seconds,
-        counts.forward_images,
-        counts.flops,
-        counts.device,
-    )
+    if "taken_from" in entry:
+        log.info("%s: taken over from %s, whose work is the same", entry["name"], entry["taken_from"])
+        return
+    said = [entry[key] for key in ("name", "seconds", "forward_images", "flops", "device")]
+    log.info("%s: %.1f s, %d images forward, %.3g FLOP on %s", *said)
 
 
 def track(name: str) -> Callable[[range], Iterable[int]]:
@@ -116,24 +113,34 @@ def track(name: str) -> Callable[[range], Iterable[int]]:
     return wrap
 
 
-def checkpoint(name: str, *identity: object, tensors: Sequence[Tensor]) -> Checkpoint:
+def checkpoint(name: str, work: str) -> Checkpoint:
     """Return the checkpoint of one piece of work, outside DVC's outputs.
 
-    Its file name hashes all that the result depends on: the parameters given, the tensors, the library's source and
-    torch's version. Work with anything changed never continues from it. Tensors are read piece by piece: real images
-    that are mapped from a file may be more than memory holds.
+    Args:
+        name: for whoever looks into the folder.
+        work: its hash. Work with anything changed never continues from it.
+    """
+    every = float(os.environ.get("DASM_CHECKPOINT_SECONDS", "20"))
+    return Checkpoint(Path(".checkpoints") / f"{name}-{work}.safetensors", every_seconds=every)
+
+
+def identity(*values: object, tensors: Iterable[Tensor]) -> str:
+    """Return a hash of all that a result depends on: values, tensors, the library's source, torch's version.
+
+    Tensors are read piece by piece: real images that are mapped from a file may be more than memory holds.
     """
     whole = hashlib.blake2b(digest_size=12)
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
-    whole.update(json.dumps([identity, torch.__version__, *several], sort_keys=True, default=str).encode())
+    whole.update(json.dumps([values, torch.__version__, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:
+        # Two tensors are not one of the same bytes.
+        whole.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         for piece in _pieces(tensor):
             whole.update(piece)
     for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
         whole.update(file.read_bytes())
-    every = float(os.environ.get("DASM_CHECKPOINT_SECONDS", "20"))
-    return Checkpoint(Path(".checkpoints") / f"{name}-{whole.hexdigest()}.safetensors", every_seconds=every)
+    return whole.hexdigest()
 
 
 class _WithoutPandas(MetaPathFinder):

@@ -89,6 +89,12 @@ def cost(ledger: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def shared(ledger: pd.DataFrame) -> dict[str, float]:
+    """Return how many stages took their work over from another arm, and how long it had taken; nothing if none did."""
+    taken = ledger[ledger["taken_from"] != ""]
+    return {"stages": len(taken), "seconds": float(taken["seconds"].sum())} if len(taken) else {}
+
+
 def metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return the mean accuracies for `dvc metrics show`: network, arm, `ipc<prefix>`; the full set has no prefix."""
     nested: dict[str, dict[str, Any]] = {}

@@ -10,6 +10,7 @@ from dasm import history as history_module
 from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.formation import decode
+from dasm.ledger import metered
 from dasm.matching import Matching
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
@@ -127,9 +128,14 @@ def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
 
 @pytest.mark.parametrize("learnt", [0, 2])
 def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path, learnt):
-    """Stopped at every possible iteration, on and between network draws, fresh ones and such as know the prefix."""
+    """Stopped at every possible iteration, on and between network draws, fresh ones and such as know the prefix.
+
+    It has then cost what it would have cost in one go, and a network that knows the prefix, which no checkpoint holds.
+    """
     matching = replace(matching, objective=replace(matching.objective, prefix_steps=learnt, prefix_period=2))
-    whole, history = run(matching, blobs, 7, prefix=blobs)
+    with metered() as cost:
+        whole, history = run(matching, blobs, 7, prefix=blobs)
+    assert cost.counts.flops > 0 and cost.counts.earlier_seconds == 0
     assert torch.equal(whole, run(matching, blobs, 7)[0]) == (learnt == 0), "without a prefix there is nothing to learn"
     for stop in range(1, 7):
         path = tmp_path / f"{stop}.safetensors"
@@ -140,18 +146,26 @@ def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path, 
                     raise KeyboardInterrupt
                 yield item
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), metered() as first:
             run(matching, blobs, 7, prefix=blobs, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
         done = []
-        resumed, again = run(
-            matching,
-            blobs,
-            7,
-            prefix=blobs,
-            checkpoint=Checkpoint(path, every_seconds=0.0),
-            track=lambda work, done=done: (done.append(work), work)[1],
-        )
+        with metered() as second:
+            resumed, again = run(
+                matching,
+                blobs,
+                7,
+                prefix=blobs,
+                checkpoint=Checkpoint(path, every_seconds=0.0),
+                track=lambda work, done=done: (done.append(work), work)[1],
+            )
         assert done == [range(stop, 7)], "it goes on where it was"
+        assert 0 < second.counts.earlier_seconds <= first.seconds
+        assert second.seconds > second.counts.earlier_seconds
+        # The second network, of iteration 3, starts from what the first one had learnt.
+        again_learnt = 16 * learnt * (stop <= 3)
+        assert second.counts.forward_images == cost.counts.forward_images + again_learnt
+        assert second.counts.backward_images == cost.counts.backward_images + again_learnt
+        assert (second.counts.flops == cost.counts.flops) == (again_learnt == 0)
         assert torch.equal(resumed, whole)
         assert torch.equal(again, history)
 

@@ -84,6 +84,10 @@ class Objective(ABC):
         """
         return False
 
+    def without_prefix(self) -> "Objective":
+        """Return the same objective, with options that are for later segments alone left as they are by default."""
+        return self
+
     @abstractmethod
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         """Do what does not depend on the synthetic images.

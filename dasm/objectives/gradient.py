@@ -15,7 +15,7 @@ all real images between pixel updates. Differences from IDC's released code:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal, final
 
@@ -98,6 +98,9 @@ class Gradient(Objective):
     def splits(self) -> bool:
         # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
         return self.sampler == "random"
+
+    def without_prefix(self) -> "Gradient":
+        return replace(self, prefix_steps=0, prefix_period=50)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))

@@ -1,23 +1,40 @@
 """Train fresh networks on one prefix of one arm and test them on real images."""
 
+from dasm.results import pass_on
 from dasm.segments import decoded_parts
 from dasm.store import read_task
 from dasm.tables import read_chain, segment_files
-from pipeline import layout, runtime
+from pipeline import layout, params, runtime, twins
 from pipeline.benchmarking import judge
 
 
 def main(arm: str, state: str) -> None:
-    """Make `data/results/<arm>/<state>.parquet`."""
+    """Make `data/results/<arm>/<state>.parquet`; of a set that another arm has too, from that arm's."""
     study, device = runtime.start()
-    with runtime.ledger("benchmark", f"benchmark-{arm}-{state}", arm=arm):
-        task = read_task(layout.REAL, device)
-        chain = read_chain(segment_files(layout.distilled(arm, int(state))))
-        segments = [segment for segment, _ in chain]
+    path, task = layout.results(arm, int(state)), read_task(layout.REAL, device)
+    chain = read_chain(segment_files(layout.distilled(arm, int(state))))
+    segments = [segment for segment, _ in chain]
+    values, tensors = twins.described(segments)
+    real = [tensor for split in (task.validation, task.test) for tensor in (split.images, split.labels)]
+    work = runtime.identity(
+        study["benchmark"]["networks"],
+        study["benchmark"]["protocol"],
+        values,
+        params.value(study, "seed"),
+        study["threads"],
+        device,
+        tensors=[task.train.mean, task.train.std, *real, *tensors],
+    )
+    with twins.sought(work) as twin, runtime.ledger("benchmark", f"benchmark-{arm}-{state}", arm=arm) as entry:
         identity = {
             "arm": arm,
             "prefix_ipc": sum(segment.ipc for segment in segments),
             "stored_images": sum(len(segment.labels) for segment in segments),
             "content": chain[-1][1]["content"],
         }
-        judge(study, layout.results(arm, int(state)), decoded_parts(segments, task.train), task, identity)
+        if twin is not None:
+            pass_on(twin.files[0], path, identity, {"arm": arm})
+            twin.charge(entry)
+        else:
+            judge(study, path, decoded_parts(segments, task.train), task, identity)
+        twins.record(entry, work, [path])

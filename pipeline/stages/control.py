@@ -1,9 +1,15 @@
-"""Distil one segment of a control: without scores, and for a joint control the whole set of every prefix at once."""
+"""Distil one segment of a control: without scores, and for a joint control the whole set of a prefix at once."""
 
-from pipeline import methods, params
-from pipeline.distillation import run
+from pipeline import methods, params, passed
 
 
 def main(arm: str, k: str) -> None:
-    """Make `data/distilled/<arm>/<k + 1>` from state k."""
-    run("control", arm, int(k), weights=None, rank=None, joint=methods.is_joint(params.read(), arm))
+    """Make `data/distilled/<arm>/<k + 1>` from state k; of a joint prefix that nobody asks for, only its size."""
+    study, number = params.read(), int(k)
+    if methods.prefix_due(arm, number + 1):
+        # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
+        from pipeline.distillation import run
+
+        run("control", arm, number, weights=None, rank=None, joint=methods.is_joint(study, arm))
+    else:
+        passed.prefix(arm, number, methods.plan(study, arm, number))

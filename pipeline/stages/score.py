@@ -1,32 +1,44 @@
 """Score every real image with the evaluators of one state, and choose the window of the next segment."""
 
-from dasm.evaluators import Evaluators
+from dasm.difficulty import measure
+from dasm.evaluators import Evaluators, trained
 from dasm.selection import Selection
 from dasm.store import read_split
 from dasm.tables import read_difficulty, write_difficulty
-from pipeline import layout, methods, params, runtime
-from pipeline.networks import read_networks
+from pipeline import layout, methods, params, runtime, twins
+from pipeline.networks import read_networks, tensors_of
 from pipeline.states import read_summary
 
 
 def main(arm: str, state: str) -> None:
-    """Make `data/difficulty/<arm>/<state>.parquet`."""
+    """Make `data/difficulty/<arm>/<state>.parquet`; the scores may be those of an arm with the same networks."""
     study, device = runtime.start()
     shared = params.section(study, Evaluators, "evaluator")
     selection = methods.section(study, arm, "selection", Selection)
-    number = int(state)
-    with runtime.ledger("score", f"score-{arm}-{state}", arm=arm):
-        real = read_split(layout.REAL, "train", device)
-        teachers = read_networks(layout.TEACHERS, shared, real)
-        networks = teachers
-        if number:
-            own = methods.section(study, arm, "evaluator", Evaluators)
-            networks = read_networks(layout.evaluators(arm, number), own, real)
+    number, path = int(state), layout.difficulty(arm, int(state))
+    real = read_split(layout.REAL, "train", device)
+    networks = teachers = read_networks(layout.TEACHERS, shared, real)
+    own = methods.section(study, arm, "evaluator", Evaluators) if number else shared
+    if number:
+        networks = read_networks(layout.evaluators(arm, number), own, real)
+    reference = trained(teachers) if number else []
+    every = [network for snapshots in networks for network in snapshots]
+    work = runtime.identity(
+        repr([selection.score, shared.trainer.network, own.trainer.network]),
+        [len(snapshots) for snapshots in networks],
+        study["threads"],
+        device,
+        tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
+    )
+    with twins.sought(work) as twin, runtime.ledger("score", f"score-{arm}-{state}", arm=arm) as entry:
+        if twin is not None:
+            difficulty = read_difficulty(twin.files[0])
+            twin.charge(entry)
+        else:
+            difficulty = measure(real, networks, selection.score, reference)
         prefix_ipc = read_summary(layout.distilled(arm, number))["images_per_class"]
-        difficulty, weights = selection.choose(
-            real,
-            networks,
-            reference=[snapshots[-1] for snapshots in teachers] if number else (),
+        weights = selection.weigh(
+            difficulty,
             first=read_difficulty(layout.difficulty(arm, 0)) if number else None,
             segments=number,
             prefix_ipc=prefix_ipc,
@@ -34,4 +46,5 @@ def main(arm: str, state: str) -> None:
             seed=params.value(study, "seed"),
         )
         meta = {"arm": arm, "state": number, "prefix_ipc": prefix_ipc}
-        write_difficulty(layout.difficulty(arm, number), difficulty, weights, meta)
+        write_difficulty(path, difficulty, weights, meta)
+        twins.record(entry, work, [path])

@@ -1,23 +1,41 @@
 """Train the evaluators of one state on all segments so far."""
 
+import shutil
+
 from dasm.evaluators import Evaluators, trained
 from dasm.segments import decoded_parts
 from dasm.store import read_split
 from dasm.tables import read_segments, write_networks
-from pipeline import layout, methods, params, runtime
-from pipeline.networks import read_networks
+from pipeline import layout, methods, params, runtime, twins
+from pipeline.networks import read_networks, tensors_of
 
 
 def main(arm: str, state: str) -> None:
-    """Make `data/evaluators/<arm>/<state>`."""
+    """Make `data/evaluators/<arm>/<state>`, or take it over from an arm with the same segments and evaluators."""
     study, device = runtime.start()
     evaluators = methods.section(study, arm, "evaluator", Evaluators)
-    with runtime.ledger("train", f"train-{arm}-{state}", arm=arm):
-        real = read_split(layout.REAL, "train", device)
-        segments = read_segments(layout.distilled(arm, int(state)))
-        warm = evaluators.start == "warm" and int(state) >= 2
-        before = read_networks(layout.evaluators(arm, int(state) - 1), evaluators, real) if warm else []
-        networks = evaluators.train(
-            decoded_parts(segments, real), int(state), params.value(study, "seed"), previous=trained(before)
-        )
-        write_networks(layout.evaluators(arm, int(state)), networks)
+    seed, number, folder = params.value(study, "seed"), int(state), layout.evaluators(arm, int(state))
+    real = read_split(layout.REAL, "train", device)
+    segments = read_segments(layout.distilled(arm, number))
+    warm = evaluators.start == "warm" and number >= 2
+    before = trained(read_networks(layout.evaluators(arm, number - 1), evaluators, real)) if warm else []
+    values, tensors = twins.described(segments)
+    work = runtime.identity(
+        repr(evaluators),
+        values,
+        number,
+        seed,
+        study["threads"],
+        device,
+        tensors=[real.mean, real.std, *tensors, *tensors_of(before)],
+    )
+    with twins.sought(work) as twin, runtime.ledger("train", f"train-{arm}-{state}", arm=arm) as entry:
+        if twin is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in twin.files:
+                shutil.copyfile(file, folder / file.name)
+            twin.charge(entry)
+        else:
+            networks = evaluators.train(decoded_parts(segments, real), number, seed, previous=before)
+            write_networks(folder, networks)
+        twins.record(entry, work, sorted(folder.glob("*.safetensors")))

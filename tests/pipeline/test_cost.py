@@ -13,7 +13,16 @@ from pipeline.stages import experts
 from tests.conftest import make_blobs
 
 ROOT = Path(__file__).parents[2]
-COST = ("seconds", "forward_images", "backward_images", "flops", "device", "peak_memory_mb", "threads")
+COST = (
+    "seconds",
+    "earlier_seconds",
+    "forward_images",
+    "backward_images",
+    "flops",
+    "device",
+    "peak_memory_mb",
+    "threads",
+)
 
 
 @pytest.fixture

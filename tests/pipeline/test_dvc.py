@@ -1,5 +1,6 @@
 """dvc.yaml says what the code says: the blueprint of every stage, chain and segments, the graph."""
 
+import copy
 import json
 import re
 import shutil
@@ -129,13 +130,30 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
 
+def test_a_joint_prefix_is_due_where_it_is_benchmarked_and_at_the_end(project):
+    """A segment of any other control is part of all that follow."""
+    study = copy.deepcopy(PARAMS)
+    study["benchmark"]["states"] = [2]
+    blueprint.write(study)
+    last = len(study["chain"])
+    assert last > 3
+    states = range(1, last + 1)
+    assert [state for state in states if methods.prefix_due("idc", state)] == [2, last]
+    assert all(methods.prefix_due("sequential", state) for state in states)
+    before = files(project / layout.BLUEPRINT)
+    study["benchmark"]["states"] = [2, 3]
+    blueprint.write(study)
+    after = files(project / layout.BLUEPRINT)
+    assert {name for name in before if before[name] != after[name]} == {"arms/idc/prefix/3.json"}
+
+
 @pytest.mark.deep
 @pytest.mark.usefixtures("project")
 def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch):
     blueprint.write(ZOO)
     trained = []
     monkeypatch.setattr("pipeline.experts.run", lambda *state: trained.append(state))
-    monkeypatch.setattr("pipeline.stages.experts.params.read", lambda: ZOO)
+    monkeypatch.setattr("pipeline.passed.params.read", lambda: ZOO)
     for arm, state in [("dasm-mtt", "1"), ("dasm-mtt", "2"), ("dasm", "1"), ("real", "0")]:
         experts.main(arm, state)
     assert trained == [("dasm-mtt", 1), ("real", 0)]

@@ -16,7 +16,7 @@ def named(tmp_path, monkeypatch):
     monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
 
     def name(*tensors, identity=(), work="work"):
-        checkpoint = runtime.checkpoint(work, *identity, tensors=tensors)
+        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, tensors=tensors))
         checkpoint.offer(lambda: {"step": torch.tensor(1)})
         (file,) = (tmp_path / ".checkpoints").iterdir()
         checkpoint.remove()

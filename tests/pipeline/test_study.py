@@ -104,14 +104,34 @@ def test_the_pipeline_makes_what_the_library_makes_in_one_loop(root):
         assert torch.equal(ours.sources, theirs.sources)
 
 
-def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root):
-    """With first_window: all, DASM's first segment is joint IDC, here too."""
-    (dasm,) = read_segments(root / "data/distilled/dasm/1")
-    (idc,) = read_segments(root / "data/distilled/idc/1")
-    assert torch.equal(dasm.images, idc.images)
+def test_a_joint_control_distils_the_prefixes_that_are_benchmarked_and_no_other(root):
     (joint,) = read_segments(root / "data/distilled/idc/2")
-    assert joint.ipc == 2
-    assert joint.iterations == 60
+    assert (joint.ipc, joint.iterations) == (2, 60)
+    assert list(digests(root / "data/distilled/idc/1")) == ["state.json"]
+    assert json.loads((root / "data/distilled/idc/1/state.json").read_text()) == {
+        "segments": 0,
+        "images_per_class": 1,
+        "iterations": 30,
+    }
+    costs = [json.loads((root / f"data/ledger/control-idc-{k}.json").read_text()) for k in range(2)]
+    assert [cost["name"] for cost in costs] == ["control@idc-s0", "control@idc-s1"]
+    assert costs[0]["flops"] == costs[0]["seconds"] == 0 < costs[1]["flops"]
+
+
+def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root, tmp_path):
+    """With first_window: all, DASM's first segment is joint IDC, here too; and so it need not be made twice."""
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    (copy / "data/blueprint/arms/idc/prefix/1.json").write_text('{"due": true}')
+    (dasm,) = read_segments(copy / "data/distilled/dasm/1")
+    for twins in ("0", "1"):
+        shutil.rmtree(copy / "data/distilled/idc/1")
+        ((code, _),) = run_in([copy], ["control", "idc", "0"], DASM_TWINS=twins)
+        assert code == 0
+        (idc,) = read_segments(copy / "data/distilled/idc/1")
+        assert torch.equal(dasm.images, idc.images) and torch.equal(dasm.sources, idc.sources)
+        cost = json.loads((copy / "data/ledger/control-idc-0.json").read_text())
+        assert cost.get("taken_from") == {"0": None, "1": "distill@dasm-s0"}[twins]
 
 
 def test_a_state_holds_the_files_of_the_state_before_it(root):
@@ -238,12 +258,13 @@ def test_two_runs_give_the_same_bytes(root):
     assert len(before) >= 2 + 1 + 1
     for path in before:
         path.unlink()
-    codes = run_in([root] * 3, ["train", "dasm", "1"], ["score", "dasm", "1"], ["benchmark", "dasm", "2"])
+    commands = (["train", "dasm", "1"], ["score", "dasm", "1"], ["benchmark", "dasm", "2"])
+    codes = run_in([root] * 3, *commands, DASM_TWINS="0")
     assert [code for code, _ in codes] == [0, 0, 0]
     assert {path: path.read_bytes() for path in before} == before
 
 
-def run_in(folders, *commands):
+def run_in(folders, *commands, **environment):
     """Run commands of the pipeline one after another, each in its folder; return exit code and lines on stderr."""
     # One process: starting one costs more than all the work it does here.
     code = (
@@ -253,7 +274,12 @@ def run_in(folders, *commands):
     )
     work = json.dumps([(str(folder), command) for folder, command in zip(folders, commands, strict=True)])
     done = subprocess.run(
-        [sys.executable, "-c", code, work], cwd=folders[0], env=ENVIRONMENT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, work],
+        cwd=folders[0],
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     parts = re.findall(r"(.*?)exit (\d+)\n", done.stderr, re.DOTALL)

@@ -1,0 +1,40 @@
+"""What a stage leaves that has nothing to do, written without the seconds that torch takes to import."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import layout, params
+
+
+def experts(arm: str, k: int, because: str) -> None:
+    """Write the folder of experts that nobody follows."""
+    reason = {"because": because} if because else {}
+    _write(layout.experts(arm, k) / "none.json", json.dumps({"experts": 0, **reason}))
+    _cost("experts", f"experts@{arm}-{k}", f"experts-{arm}-{k}", arm)
+
+
+def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
+    """Write the state after segment k of a joint arm without its images: the size and effort that it would have."""
+    spent = json.loads((layout.distilled(arm, k) / "state.json").read_text())
+    summary = {
+        "segments": 0,
+        "images_per_class": spent["images_per_class"] + plan["ipc"],
+        "iterations": spent["iterations"] + plan["iterations"],
+    }
+    _write(layout.distilled(arm, k + 1) / "state.json", json.dumps(summary, indent=1))
+    _cost("control", f"control@{arm}-s{k}", f"control-{arm}-{k}", arm)
+
+
+def _cost(stage: str, name: str, file: str, arm: str) -> None:
+    nothing = dict.fromkeys(
+        ("seconds", "earlier_seconds", "forward_images", "backward_images", "flops", "peak_memory_mb"), 0
+    )
+    threads = params.value(params.read(), "threads")
+    entry = {"stage": stage, "name": name, "arm": arm, "device": "cpu", "threads": threads, **nothing}
+    _write(layout.LEDGER / f"{file}.json", json.dumps(entry, indent=1, sort_keys=True))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")

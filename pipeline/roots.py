@@ -1,0 +1,92 @@
+"""`python -m pipeline roots FOLDER TABLE TABLE ...`: a study done from several root seeds, as one table.
+
+The trainings behind a row of a report share one distilled set, so their spread says nothing of how much another
+distillation would differ. Here every table.csv is a whole study done again, its trainings are averaged first, and the
+spread and the intervals are over the root seeds.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+
+from dasm.errors import ConfigError, require
+from pipeline.page import render
+from pipeline.ranking import by_arm, difference
+from pipeline.scope import FULL
+
+_KEYS = ["network", "arm", "prefix_ipc"]
+_COLUMNS = [*_KEYS, "mean", "validation_mean"]
+_SPLITS = ("validation", "test")
+
+
+def main(folder: str, *tables: str) -> None:
+    """Write `roots.csv`, `roots-paired.csv` and `roots.md` into a folder.
+
+    Arms that are not in every table are left out; differences are between those that are, at the same root seed.
+
+    Args:
+        folder: such as reports/<study>.
+        tables: the table.csv of the same study's report, one per root seed.
+
+    Raises:
+        ConfigError: fewer than two tables, one that is not a report's, or the same results twice.
+    """
+    results = read([Path(table) for table in tables])
+    out = Path(folder)
+    require(out.is_dir(), "roots: the folder to write to must exist", folder)
+    table, paired = summarise(results), differences(results)
+    table.to_csv(out / "roots.csv", index=False, float_format="%.4f")
+    paired.to_csv(out / "roots-paired.csv", index=False, float_format="%.4f")
+    reference = table["arm"].iloc[0]
+    against = paired[paired["arm"] == reference].set_index(["network", "prefix_ipc", "split", "minus"])
+    page = {
+        "reference": reference,
+        "roots": int(table["n"].max()),
+        "groups": [(*names, rows.to_dict("records")) for names, rows in table.groupby(_KEYS[::2], sort=False)],
+        "against": dict(zip(against.index, against.to_dict("records"), strict=True)),
+    }
+    (out / "roots.md").write_text(render("roots.md", page))
+    print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
+
+
+def read(tables: Sequence[Path]) -> pd.DataFrame:
+    """Read reports' tables as rows (network, arm, prefix_ipc, seed, validation, test), `seed` counting the tables."""
+    require(len(tables) >= 2, "roots: must be given the table.csv of at least two root seeds", len(tables))
+    parts: list[pd.DataFrame] = []
+    for number, path in enumerate(tables):
+        try:
+            part = pd.read_csv(path, dtype={"mean": float, "validation_mean": float, "prefix_ipc": int})
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: must be the table.csv of a report ({' '.join(str(error).split())})") from error
+        missing = {*_COLUMNS} - {*part.columns}
+        require(not missing, f"{path}: must be the table.csv of a report, with {', '.join(_COLUMNS)}", [*part.columns])
+        for other, earlier in zip(tables, parts, strict=False):
+            distilled = part[part["arm"] != FULL][_COLUMNS].reset_index(drop=True)
+            same = distilled.equals(earlier[earlier["arm"] != FULL][_COLUMNS].reset_index(drop=True))
+            require(not same, f"{path}: must be of a root seed of its own", f"the results of {other}")
+        parts.append(part.assign(seed=number))
+    whole = pd.concat(parts)
+    common = whole.groupby(_KEYS, sort=False)["seed"].transform("nunique") == len(tables)
+    require(bool(common.any()), "roots: the tables must have arms in common", [*map(str, tables)])
+    return whole[common].rename(columns={"mean": "test", "validation_mean": "validation"})[[*_KEYS, "seed", *_SPLITS]]
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and sample std over the root seeds, a row per network, arm and prefix."""
+    columns = {f"{split}_{name}": (split, name) for split in _SPLITS for name in ("mean", "std")}
+    return results.groupby(_KEYS, sort=False).agg(n=("seed", "size"), **columns).reset_index()  # type: ignore[call-overload, no-any-return]
+
+
+def differences(results: pd.DataFrame) -> pd.DataFrame:
+    """Return every arm minus every later one, paired over the root seeds, with 95 % t-intervals."""
+    rows = []
+    for (network, prefix), here in results[results["arm"] != FULL].groupby(["network", "prefix_ipc"], sort=False):
+        for split in _SPLITS:
+            arms = by_arm(results, str(network), int(str(prefix)), split)
+            for arm, minus in combinations(here["arm"].unique(), 2):
+                gap = difference(arms[arm], arms[minus])
+                rows.append([network, prefix, split, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
+    columns = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,89 @@
+"""A study from several root seeds as one table: hand-made tables, and such as are none."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from dasm.errors import ConfigError
+from pipeline import roots
+
+# The 97.5 % quantile of Student's t with 2 degrees of freedom, from a printed table.
+T2 = 4.302653
+TEST = {"dasm": (90.0, 92.0, 91.0), "idc": (88.0, 91.0, 88.0), "random": (70.0, 70.0, 73.0)}
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Three reports' tables, in an order of arms of their own; accuracies on validation are a point higher."""
+    paths = []
+    for number in range(3):
+        rows = [["convnet", arm, 5, test[number], 9.9, 3, test[number] + 1] for arm, test in TEST.items()]
+        rows = rows[:1] + rows[1:][:: -1 if number else 1]
+        rows.append(["convnet", "full", 0, 98.0, 0.1, 3, 99.0])
+        paths.append(tmp_path / f"{number}.csv")
+        columns = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean"]
+        pd.DataFrame(rows, columns=columns).to_csv(paths[-1], index=False)
+    return paths
+
+
+def edit(path, change):
+    table = pd.read_csv(path)
+    change(table).to_csv(path, index=False)
+
+
+def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
+    roots.main(str(tmp_path), *map(str, tables))
+    table = pd.read_csv(tmp_path / "roots.csv").set_index("arm")
+    assert list(table.index) == ["dasm", "idc", "random", "full"]
+    assert table.loc["idc", "test_mean"] == pytest.approx(89.0)
+    assert table.loc["idc", "test_std"] == pytest.approx(math.sqrt(3), abs=1e-4)
+    assert table.loc["idc", "validation_mean"] == pytest.approx(90.0)
+    assert set(table["n"]) == {3}
+    paired = pd.read_csv(tmp_path / "roots-paired.csv").set_index(["split", "arm", "minus"])
+    assert len(paired) == 2 * 3
+    gap = paired.loc["test", "dasm", "idc"]  # 2, 1 and 3 points
+    half = T2 * 1 / math.sqrt(3)
+    assert list(gap[["mean", "lower", "upper", "n"]]) == pytest.approx([2, 2 - half, 2 + half, 3], abs=1e-4)
+    lines = (tmp_path / "roots.md").read_text().splitlines()
+    gap = "+2.00 (\N{MINUS SIGN}0.48 to +4.48)"
+    assert f"| idc | 90.0 ± 1.7 | 89.0 ± 1.7 | {gap} | {gap} |" in lines
+    assert any(line.startswith("| random |") and "**+20.00**" in line for line in lines)
+    assert "| full | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
+    assert "over 3 root seeds" in lines[0]
+
+
+def test_only_arms_of_every_table_are_compared(tables, tmp_path, capsys):
+    edit(tables[1], lambda table: table[table["arm"] != "idc"])
+    roots.main(str(tmp_path), *map(str, tables))
+    assert "idc" not in (tmp_path / "roots.md").read_text()
+    assert "idc" not in (tmp_path / "roots-paired.csv").read_text()
+    assert capsys.readouterr().out.startswith("3 root seeds, 3 arms: ")
+
+
+BAD = {
+    "at least two root seeds, got 1": lambda tables: tables.pop() and tables.pop(),
+    "2.csv: must be of a root seed of its own, got 'the results of .*0.csv'": lambda tables: tables[2].write_bytes(
+        tables[0].read_bytes()
+    ),
+    r"1.csv: must be the table.csv of a report, with .*, got \['a'\]": lambda tables: tables[1].write_text("a\n1\n"),
+    r"1.csv: must be the table.csv of a report \(.*'high'": lambda tables: edit(
+        tables[1], lambda table: table.astype({"mean": object}).replace({"mean": {92.0: "high"}})
+    ),
+    r"1.csv: must be the table.csv of a report \(.*No such file": lambda tables: tables[1].unlink(),
+    "must have arms in common": lambda tables: edit(
+        tables[1], lambda table: table.assign(network=table["network"] + "2")
+    ),
+}
+
+
+@pytest.mark.parametrize("said", BAD)
+def test_what_is_no_report_of_another_root_seed_is_refused(tables, tmp_path, said):
+    BAD[said](tables)
+    with pytest.raises(ConfigError, match=said):
+        roots.main(str(tmp_path), *map(str, tables))
+
+
+def test_the_folder_has_to_be_there(tables, tmp_path):
+    with pytest.raises(ConfigError, match="the folder to write to must exist"):
+        roots.main(str(tmp_path / "none"), *map(str, tables))

@@ -1,0 +1,328 @@
+"""Work that another arm has done: taken over when it is the same to the bit, done anew when anything differs."""
+
+import json
+import multiprocessing
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from dasm.matching import Matching
+from dasm.plugins import build
+from dasm.segments import SegmentPlan
+from dasm.tables import read_difficulty, read_segments, read_window
+from dasm.types import Segment, Task
+from pipeline import distillation, layout, twins
+from pipeline.stages import benchmark, score, train
+from pipeline.stages import open as beginning
+from tests.conftest import make_blobs
+
+RECIPE = {"batch_size": 16, "learning_rate": 0.05, "augmentation": ["color"], "cutmix": 0.0}
+TRAINER = {"network": {"name": "convnet", "width": 4, "depth": 2}, "recipe": RECIPE}
+OBJECTIVE = {"name": "gradient", "real_batch": 8, "inner_iterations": 2, "network_images": 16}
+PROTOCOL = {"seeds": 2, "steps": 4, "recipe": RECIPE}
+STUDY = {
+    "seed": 3,
+    "benchmark": {"networks": [TRAINER["network"], {"name": "mlp", "width": 4}], "protocol": PROTOCOL},
+    "threads": 1,
+    "experts": None,
+    "planned_ipc": 4,
+    "arms": ["easy", "hard"],
+    "controls": ["alone", "joint", "together", "faster"],
+    "matching": {"objective": OBJECTIVE, "trainer": TRAINER, "learning_rate": 0.5, "factor": 1},
+    "evaluator": {"networks": 2, "steps": 4, "teacher_steps": 4, "trainer": TRAINER},
+    "selection": {"score": {"name": "loss"}, "window": {"name": "budget", "width": 0.5}},
+    "segment": {f"s{k}": {"ipc": 2, "iterations": 4} for k in range(2)},
+    "method": {
+        "joint": {"joint": True},
+        "together": {"matching": {"match_prefix": True, "windowed": "initial", "objective": {"prefix_steps": 2}}},
+        "faster": {"matching": {"learning_rate": 1.0}},
+        "hard": {"selection": {"window": {"name": "tail", "width": 0.9}}},
+    },
+}
+SPLITS = ("train", "validation", "test")
+WHOLE = {"weights": None, "rank": None}
+
+
+@pytest.fixture
+def done(tmp_path, monkeypatch):
+    """An empty project with every arm's state 0; a list of the work that is really done in it."""
+    monkeypatch.chdir(tmp_path)
+    work = []
+
+    def noting(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, **more: work.append(name) or real(*args, **more))
+
+    for module in (distillation, train, score):
+        monkeypatch.setattr(module, "read_split", lambda *_: make_blobs(16, seed=0))
+    monkeypatch.setattr(
+        benchmark, "read_task", lambda *_: Task(**{name: make_blobs(8, n) for n, name in enumerate(SPLITS)})
+    )
+    monkeypatch.setattr("pipeline.params.read", lambda: STUDY)
+    monkeypatch.setattr("pipeline.runtime.start", lambda **_: (STUDY, "cpu"))
+    noting(distillation, "distil_segment")
+    noting(train, "write_networks")
+    noting(score, "measure")
+    noting(benchmark, "judge")
+    for arm in (*STUDY["arms"], *STUDY["controls"]):
+        beginning.main(arm)
+    return work
+
+
+def distil(arm, k=0, joint=False):
+    distillation.run("control", arm, k, **WHOLE, joint=joint)
+    return read_segments(layout.distilled(arm, k + 1))[-1]
+
+
+def entry(name):
+    return json.loads((layout.LEDGER / f"{name}.json").read_text())
+
+
+def same(first: Segment, second: Segment) -> bool:
+    return torch.equal(first.images, second.images) and torch.equal(first.sources, second.sources)
+
+
+def test_the_first_segment_is_made_once_whatever_only_later_ones_differ_in(done, monkeypatch):
+    first = distil("alone")
+    assert done == ["distil_segment"]
+    others = [distil("joint", joint=True), distil("together")]
+    assert done == ["distil_segment"], "and for no other arm again"
+    assert all(same(other, first) for other in others)
+    alone, joint = entry("control-alone-0"), entry("control-joint-0")
+    assert "taken_from" not in alone
+    assert joint["taken_from"] == entry("control-together-0")["taken_from"] == alone["name"]
+    kept = {"seconds", "flops", "forward_images", "backward_images", "iterations", "distances", "work", "threads"}
+    assert {key: joint[key] for key in kept} == {key: alone[key] for key in kept}
+    assert joint["flops"] > 0 and joint["arm"] == "joint"
+    # It is what it would have been.
+    monkeypatch.setenv("DASM_TWINS", "0")
+    assert same(distil("together"), first)
+    assert done == ["distil_segment"] * 2
+    assert "taken_from" not in entry("control-together-0")
+
+
+def test_what_differs_is_done_anew(done):
+    first = distil("alone")
+    assert not same(distil("faster"), first)
+    for arm in ("alone", "joint", "together"):
+        distil(arm, joint=arm == "joint")
+    done.clear()
+    seconds = [distil("alone", 1), distil("together", 1), distil("joint", 1, joint=True)]
+    assert done == ["distil_segment"] * 3
+    assert not any(same(seconds[0], other) for other in seconds[1:])
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone", "unread"])
+def test_files_that_are_not_as_they_were_made_are_nobodys_twin(done, harm):
+    expected = distil("alone")
+    file = layout.distilled("alone", 1) / "s0.parquet"
+    if harm == "changed":
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif harm == "gone":
+        file.unlink()
+    else:
+        (layout.LEDGER / "control-alone-0.json").unlink()
+    assert same(distil("together"), expected)
+    assert done == ["distil_segment"] * 2
+
+
+def test_what_was_taken_over_can_be_taken_over(done):
+    first = distil("alone")
+    distil("together")
+    (layout.LEDGER / "control-alone-0.json").unlink()
+    assert same(distil("joint", joint=True), first)
+    assert done == ["distil_segment"]
+    assert entry("control-joint-0")["taken_from"] == "control-alone-0"
+
+
+def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done):
+    layout.TEACHERS.mkdir(parents=True)
+    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
+    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    done.clear()
+    for arm in STUDY["arms"]:
+        score.main(arm, "0")
+        weights, rank = read_window(layout.difficulty(arm, 0))
+        distillation.run("distill", arm, 0, weights=weights, rank=rank)
+        train.main(arm, "1")
+        score.main(arm, "1")
+    assert done == ["measure", "distil_segment", "write_networks", "measure"]
+    for name in ("score-hard-0", "distill-hard-0", "train-hard-1", "score-hard-1"):
+        found = entry(name)
+        assert found["taken_from"] == entry(name.replace("hard", "easy"))["name"]
+        assert found["files"] and not any("easy" in file for file in found["files"])
+        assert found["flops"] == entry(name.replace("hard", "easy"))["flops"] > 0
+    easy, hard = (layout.evaluators(arm, 1) for arm in STUDY["arms"])
+    assert len(list(hard.glob("*.safetensors"))) == 2
+    for file in easy.glob("*.safetensors"):
+        assert (hard / file.name).read_bytes() == file.read_bytes()
+    tables = [read_difficulty(layout.difficulty(arm, 1)) for arm in STUDY["arms"]]
+    assert torch.equal(tables[0].score, tables[1].score) and torch.equal(tables[0].right, tables[1].right)
+    windows = [read_window(layout.difficulty(arm, 1)) for arm in STUDY["arms"]]
+    assert not torch.equal(windows[0][0], windows[1][0]), "each arm's own window"
+    # So the second segments have nothing in common, and nothing after them.
+    done.clear()
+    for arm, (weights, rank) in zip(STUDY["arms"], windows, strict=True):
+        distillation.run("distill", arm, 1, weights=weights, rank=rank)
+        train.main(arm, "2")
+    assert done == ["distil_segment", "write_networks"] * 2
+
+
+def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_ones_own(done, monkeypatch):
+    distil("alone")
+    distil("joint", joint=True)
+    distil("faster")
+    for arm in ("alone", "joint", "faster"):
+        benchmark.main(arm, "1")
+    assert done.count("judge") == 2
+    assert "taken_from" not in entry("benchmark-faster-1")
+    assert entry("benchmark-joint-1")["taken_from"] == "benchmark-alone-1"
+    taken = layout.results("joint", 1).read_bytes()
+    first, second = (pq.read_table(layout.results(arm, 1)).to_pylist() for arm in ("alone", "joint"))
+    assert [row["arm"] for row in second] == ["joint"] * 4
+    own = ("arm", "content")
+    assert all(a[name] == b[name] for a, b in zip(first, second, strict=True) for name in a if name not in own)
+    assert first[0]["content"] != second[0]["content"]
+    monkeypatch.setenv("DASM_TWINS", "0")
+    benchmark.main("joint", "1")
+    assert done.count("judge") == 3
+    assert layout.results("joint", 1).read_bytes() == taken, "what it would have written itself"
+
+
+def test_a_segment_that_was_taken_over_says_between_which_ranks_its_own_window_lies(done):
+    distil("alone")
+    rank = torch.arange(48) / 48 * 0.5
+    distillation.run("distill", "easy", 0, weights=torch.ones(48), rank=rank)
+    assert done == ["distil_segment"]
+    own, whole = (read_segments(layout.distilled(arm, 1))[0] for arm in ("easy", "alone"))
+    assert (whole.lower, whole.upper) == (0.0, 1.0)
+    assert (own.lower, own.upper) != (whole.lower, whole.upper)
+
+
+def identity(*, prefix=(), weights=None, rank=None, more=(4, 3, "cpu", {"threads": 1}), ipc=2, iterations=4, **options):
+    matching = build(Matching, {**STUDY["matching"], **options}, "matching")
+    real = make_blobs(16, seed=0)
+    plan = SegmentPlan(ipc=ipc, iterations=iterations)
+    weights = torch.ones(48) if weights is None else weights
+    return distillation._identity(matching, plan, real, prefix, weights, rank, more)
+
+
+WINDOW, RANK = (torch.arange(48) % 2).float(), torch.arange(48.0) / 48
+SEGMENT = Segment(
+    images=torch.zeros(3, 1, 8, 8, dtype=torch.uint8),
+    labels=torch.arange(3),
+    index=0,
+    factor=1,
+    sources=torch.arange(3)[:, None],
+    lower=0.0,
+    upper=1.0,
+    iterations=4,
+)
+DIFFERENT = {
+    "nothing": {},
+    "size": {"ipc": 1},
+    "iterations": {"iterations": 5},
+    "planned images": {"more": (5, 3, "cpu", {"threads": 1})},
+    "seed": {"more": (4, 2, "cpu", {"threads": 1})},
+    "device": {"more": (4, 3, "cuda", {"threads": 1})},
+    "threads": {"more": (4, 3, "cpu", {"threads": 2})},
+    "experts": {"more": (4, 3, "cpu", {"threads": 1, "experts": {"number": 2}})},
+    "rate": {"learning_rate": 0.6},
+    "objective": {"objective": {**OBJECTIVE, "real_batch": 9}},
+    "network": {"trainer": {**TRAINER, "network": {"name": "convnet", "width": 4, "depth": 1}}},
+    "factor": {"factor": 2},
+    "window": {"weights": WINDOW, "rank": RANK},
+    "other ranks": {"weights": WINDOW, "rank": RANK.flip(0)},
+    "window of the initial images": {"weights": WINDOW, "rank": RANK, "windowed": "initial"},
+    "prefix": {"prefix": [SEGMENT]},
+    "prefix matched": {"prefix": [SEGMENT], "match_prefix": True},
+    "prefix learnt": {"prefix": [SEGMENT], "objective": {**OBJECTIVE, "prefix_steps": 2}},
+    "other images": {"prefix": [replace(SEGMENT, images=SEGMENT.images + 1)]},
+    "soft labels": {"prefix": [replace(SEGMENT, soft_labels=torch.full((3, 3), 1 / 3))]},
+    "other origins": {"prefix": [replace(SEGMENT, sources=SEGMENT.sources + 3)]},
+    "two segments": {"prefix": [SEGMENT, replace(SEGMENT, index=1)]},
+}
+NO_DIFFERENCE = {
+    "prefix matched, without one": ({"match_prefix": True}, "nothing"),
+    "prefix learnt, without one": ({"objective": {**OBJECTIVE, "prefix_steps": 9, "prefix_period": 3}}, "nothing"),
+    "what a window is for, without one": ({"windowed": "matching"}, "nothing"),
+    "ranks, without a window": ({"rank": RANK}, "nothing"),
+    "equal weights": ({"weights": torch.full((48,), 1.0), "rank": RANK}, "nothing"),
+    "bounds of earlier windows": ({"prefix": [replace(SEGMENT, lower=0.3, upper=0.8)]}, "prefix"),
+}
+
+
+def test_everything_that_a_segment_depends_on_is_part_of_its_identity():
+    found = {name: identity(**change) for name, change in DIFFERENT.items()}
+    assert len(set(found.values())) == len(found)
+    for name, (change, like) in NO_DIFFERENCE.items():
+        assert identity(**change) == found[like], name
+
+
+def test_an_identity_holds_values_and_no_addresses(monkeypatch):
+    seen = []
+    monkeypatch.setattr(distillation.runtime, "identity", lambda *values, tensors: seen.append(values))
+    identity(prefix=[SEGMENT])
+    assert "gradient" in str(seen).lower() and "real_batch=8" in str(seen)
+    assert " at 0x" not in str(seen)
+
+
+@pytest.mark.usefixtures("done")
+def test_the_cost_is_on_record_before_the_next_one_looks(monkeypatch):
+    """Whoever waits for the lock looks for finished work as soon as it is free."""
+    released, opening = [], twins.Path.open
+
+    class Watched:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self.file.__enter__()
+
+        def __exit__(self, *error):
+            released.append((layout.LEDGER / "control-alone-0.json").exists())
+            return self.file.__exit__(*error)
+
+    def watching(path, *mode, **more):
+        file = opening(path, *mode, **more)
+        return Watched(file) if path == twins._LOCK else file
+
+    monkeypatch.setattr(twins.Path, "open", watching)
+    distil("alone")
+    assert released == [True]
+
+
+def _seek(work, begun, found):
+    begun.set()
+    with twins.sought(work) as twin:
+        found.put(None if twin is None else twin.name)
+
+
+@pytest.mark.slow
+def test_whoever_wants_the_same_work_at_the_same_time_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layout.LEDGER.mkdir(parents=True)
+    context = multiprocessing.get_context("spawn")
+    found, others, works = context.Queue(), [], ["ab" * 12, "cd" * 12]
+    with twins.sought(works[0]) as twin:
+        assert twin is None
+        for work in works:
+            begun = context.Event()
+            others.append(context.Process(target=_seek, args=(work, begun, found)))
+            others[-1].start()
+            assert begun.wait(60)
+        others[1].join(60)
+        assert others[1].exitcode == 0 and found.get(timeout=5) is None, "other work does not wait"
+        others[0].join(0.5)
+        assert others[0].is_alive(), "the same does"
+        made = tmp_path / "made.txt"
+        made.write_text("done")
+        written = {"name": "first"}
+        twins.record(written, works[0], [made])
+        (layout.LEDGER / "first.json").write_text(json.dumps(written))
+    others[0].join(60)
+    assert found.get(timeout=5) == "first"
