@@ -3,13 +3,4 @@
 # Usage: home.sh STUDY FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
-study=$1 folder=$2
-if ! grep -qE "^study: $study\b" params.yaml; then
-    echo "home.sh: $study is not in force here: python -m pipeline study $study" >&2
-    exit 1
-fi
-cat "$folder/$study.tar."* | tar -xf -
-python -m pipeline check
-dvc repro --quiet prepare
-dvc commit --force --quiet
-dvc status
+python -m benchmarks.travel unpack "$1" "$2"

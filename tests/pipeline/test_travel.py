@@ -1,0 +1,145 @@
+"""Archives of a study that come home from a lent machine: what fits, in which order, and that it arrives."""
+
+import os
+import shutil
+
+import pytest
+
+from benchmarks import travel
+from dasm.errors import ConfigError
+from tests.graph import ROOT
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A walk's leavings: small tables, two arms whose second state repeats the first segment, networks, work."""
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+
+    def write(path, megabytes, content):
+        file = tmp_path / "away" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([content]) * int(megabytes * MEGABYTE))
+
+    for number, arm in enumerate(("dasm", "idc")):
+        for state in (1, 2, 10):
+            write(f"data/distilled/{arm}/{state}/s0.parquet", 2, number)
+            write(f"data/distilled/{arm}/{state}/state.json", 0.001, state)
+        write(f"data/distilled/{arm}/10/s1.parquet", 1, 10 + number)
+        write(f"data/results/{arm}/1.parquet", 0.01, 20)
+    for name in ("ledger/x.json", "difficulty/dasm/0.parquet"):
+        write(f"data/{name}", 0.01, 21)
+    write("reports/narrow/index.html", 0.1, 22)
+    write("reports/other/index.html", 0.1, 22)
+    write("data/real/train.images.npy", 5, 23)
+    for folder in ("dasm/1", "dasm/2", "real"):
+        write(f"data/evaluators/{folder}/e0-t0.safetensors", 1, 24)
+    write(".checkpoints/dasm-1-ab.safetensors", 3, 25)
+    write(".checkpoints/walk/teacher", 0.001, 26)
+    write(".checkpoints/lock", 0, 0)
+    return tmp_path
+
+
+def relative(root):
+    return {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
+
+
+def arrived(made, monkeypatch, megabytes="60"):
+    """Pack, unpack elsewhere without DVC; return the files there."""
+    out, home = made / "out", made / "home"
+    out.mkdir()
+    home.mkdir()
+    travel.pack("narrow", str(out), megabytes)
+    monkeypatch.chdir(home)
+    called = []
+    monkeypatch.setattr(travel, "_call", lambda *command: called.append(command))
+    monkeypatch.setattr(travel.params, "read", lambda: {"study": "narrow"})
+    monkeypatch.setattr(travel, "stages", lambda _: [STAGE, STAGE_WITHOUT_OUTPUT])
+    travel.unpack("narrow", str(out))
+    assert ("dvc", "commit", "--force", "--quiet", "distill@dasm-s0") in called
+    return relative(home)
+
+
+def stage(name, *outs):
+    return travel.Stage(name=name, cmd="", deps=("data/ledger",), params=(), outs=outs)
+
+
+STAGE = stage("distill@dasm-s0", "data/distilled/dasm/1")
+STAGE_WITHOUT_OUTPUT = stage("distill@dasm-s9", "data/distilled/dasm/10", "data/distilled/dasm/11")
+
+
+def test_everything_arrives_but_real_images_and_other_studies(made, monkeypatch):
+    sent = relative(made / "away")
+    found = arrived(made, monkeypatch)
+    left = {"data/real/train.images.npy", "reports/other/index.html", ".checkpoints/lock"}
+    assert set(found) == set(sent) - left
+    assert all(file.read_bytes() == sent[name].read_bytes() for name, file in found.items())
+
+
+def test_a_segment_that_several_states_hold_travels_once(made, monkeypatch):
+    found = arrived(made, monkeypatch)
+    size = sum(file.stat().st_size for file in (made / "out").iterdir())
+    inodes = {file.stat().st_ino: file.stat().st_size for file in found.values()}
+    assert size < sum(inodes.values()) + 0.1 * MEGABYTE
+    assert sum(inodes.values()) < sum(file.stat().st_size for file in found.values()) - 7 * MEGABYTE
+
+
+def test_what_is_wanted_least_stays_behind_and_is_named(made, monkeypatch, capsys):
+    """Two sets of three megabytes fit into seven; then neither the unfinished work nor a network does."""
+    found = arrived(made, monkeypatch, "7")
+    said = capsys.readouterr().out
+    assert {"data/distilled/idc/10/s1.parquet", "data/results/idc/1.parquet", ".checkpoints/walk/teacher"} <= set(found)
+    assert not any("evaluators" in name or "dasm-1-ab" in name for name in found)
+    for group in (".checkpoints/dasm-1-ab.safetensors", "data/evaluators/real", "data/evaluators/dasm/1"):
+        assert f"travel: {group} stays behind" in said
+    assert sum(file.stat().st_size for file in (made / "out").iterdir()) <= 7 * MEGABYTE + 10240
+
+
+def test_something_smaller_may_travel_where_something_large_does_not(made, monkeypatch):
+    found = arrived(made, monkeypatch, "8")
+    assert "data/evaluators/real/e0-t0.safetensors" in found
+    assert ".checkpoints/dasm-1-ab.safetensors" not in found
+
+
+def test_archives_are_cut_and_put_together_again(made, monkeypatch):
+    monkeypatch.setattr(travel, "PART", MEGABYTE)
+    sent = relative(made / "away")
+    found = arrived(made, monkeypatch)
+    parts = sorted((made / "out").iterdir())
+    assert len(parts) > 10 and all(part.stat().st_size <= MEGABYTE for part in parts)
+    assert all(file.read_bytes() == sent[name].read_bytes() for name, file in found.items())
+
+
+def test_nothing_made_yet_is_no_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    travel.pack("narrow", str(tmp_path))
+    assert capsys.readouterr().out == "travel: 0 files, 0.0 MB\n"
+
+
+def test_another_study_or_an_empty_folder_is_refused(made, monkeypatch):
+    with pytest.raises(ConfigError, match=r"must hold narrow.tar.000 and its successors"):
+        travel.unpack("narrow", str(made))
+    travel.pack("narrow", str(made))
+    monkeypatch.setattr(travel.params, "read", lambda: {"study": "digits"})
+    with pytest.raises(ConfigError, match=r"narrow must be in force .*, got 'digits'"):
+        travel.unpack("narrow", str(made))
+
+
+@pytest.mark.parametrize("size", ["0", "-3", "much"])
+def test_a_size_that_is_none_is_refused(made, size):
+    with pytest.raises(ConfigError, match="megabytes must be a whole number > 0"):
+        travel.pack("narrow", str(made), size)
+
+
+def test_stages_that_are_there_as_a_whole_are_those_of_the_graph(tmp_path, monkeypatch):
+    """Of the study in force, with its own dvc.yaml."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / file, os.curdir)
+    written = {one.name: one for one in travel.stages(travel.params.read())}
+    assert not travel._is_whole(written["distill@dasm-s0"])
+    for path in (*written["distill@dasm-s0"].outs, *written["distill@dasm-s0"].deps):
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+    assert travel._is_whole(written["distill@dasm-s0"])
