@@ -1,11 +1,11 @@
 """What a study made on a lent machine travels home in archives of limited size, the most wanted first.
 
-`python3 -m benchmarks.travel pack STUDY FOLDER [MEGABYTES]` there, without DVC;
+`python3 -m benchmarks.travel pack STUDY FOLDER [MEGABYTES [TRIP]]` there, without DVC;
 `python -m benchmarks.travel unpack STUDY FOLDER` here, with DVC. `away.sh` and `home.sh` call these.
 
 Results, scores and the ledger are small and come first; then the sets, the walk's unfinished work, and networks, which
-cost least to make again. What does not fit is named, and is made again when it is needed. Real images never travel:
-they are prepared anew, to the same bytes.
+cost least to make again. What does not fit is named; a second trip takes it. What never comes is made again when it is
+needed, as the real images are, to the same bytes.
 """
 
 import filecmp
@@ -23,48 +23,53 @@ from pipeline.templates import Stage, stages
 
 PART = 15 << 20  # bytes of one archive file; a machine may limit these too
 _MEGABYTES = 60
+_MARGIN = 20 << 10  # what closes an archive
 
 
-def pack(study: str, folder: str, megabytes: str = str(_MEGABYTES)) -> None:
-    """Write `<study>.tar.000` and its successors into a folder, as much as may travel."""
-    require(megabytes.isdecimal() and int(megabytes) > 0, "travel: megabytes must be a whole number > 0", megabytes)
-    out, left = Path(folder), int(megabytes) << 20
+def pack(study: str, folder: str, megabytes: str = str(_MEGABYTES), trip: str = "1") -> None:
+    """Write `<study>-<trip>.tar.000` and its successors into a folder: as much as may travel at once.
+
+    Trip 2 takes of what the first one leaves behind, and so on, while nothing changes in between.
+    """
+    for name, value in (("megabytes", megabytes), ("trip", trip)):
+        require(value.isdecimal() and int(value) > 0, f"travel: {name} must be a whole number > 0", value)
     link_repeated()
-    taken: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for group in wanted(study):
-        here = set(seen)
-        size = sum(_size(file, here) for file in files(group))
-        if size > left:
-            print(f"travel: {group} stays behind: {size / 2**20:.1f} MB, {left / 2**20:.1f} MB are left")
-            continue
-        left -= size
-        taken, seen = taken + files(group), here
-    whole = out / f"{study}.tar"
+    groups, taken, limit = list(wanted(study)), list[Path](), int(megabytes) << 20
+    for _ in range(int(trip)):
+        taken, groups = _filled(groups, limit)
+    whole = Path(folder) / f"{study}-{trip}.tar"
     with tarfile.open(whole, "w") as archive:
         for file in taken:
             archive.add(file)
+    print(f"travel: {len(taken)} files, {whole.stat().st_size / 2**20:.1f} MB")
     _cut(whole)
-    print(f"travel: {len(taken)} files, {((int(megabytes) << 20) - left) / 2**20:.1f} MB")
+    for group in groups:
+        print(f"travel: {group} stays behind")
+
+
+def _filled(groups: Iterable[Path], limit: int) -> tuple[list[Path], list[Path]]:
+    """Return the files of the groups that fit, the first ones first, and the groups that do not."""
+    taken, left, size, seen = list[Path](), list[Path](), _MARGIN, set[tuple[int, int]]()
+    for group in groups:
+        here = set(seen)
+        more = sum(_size(file, here) for file in files(group))
+        if size + more > limit:
+            left.append(group)
+        else:
+            taken, size, seen = taken + files(group), size + more, here
+    return taken, left
 
 
 def unpack(study: str, folder: str) -> None:
     """Unpack the archives of a folder, and let DVC take over every stage that is there as a whole."""
-    parts = sorted(Path(folder).glob(f"{study}.tar.*"))
-    require(bool(parts), f"{folder}: must hold {study}.tar.000 and its successors", "none")
+    first = sorted(Path(folder).glob(f"{study}-*.tar.000"))
+    require(bool(first), f"{folder}: must hold {study}-1.tar.000 and its successors", "none")
     found = params.read()
     require(
         found["study"] == study, f"travel: {study} must be in force (python -m pipeline study {study})", found["study"]
     )
-    whole = Path(f".{study}.tar.tmp")
-    try:
-        with whole.open("wb") as joined:
-            for part in parts:
-                joined.write(part.read_bytes())
-        with tarfile.open(whole) as archive:
-            archive.extractall(filter="data")
-    finally:
-        whole.unlink(missing_ok=True)
+    for part in first:
+        _extract(sorted(part.parent.glob(f"{part.stem}.*")))
     _call(sys.executable, "-m", "pipeline", "check")
     _call("dvc", "repro", "--quiet", "prepare")
     names = [stage.name for stage in stages(found) if _is_whole(stage)]
@@ -79,8 +84,10 @@ def wanted(study: str) -> Iterator[Path]:
     done = Path(".checkpoints/walk")
     first = [Path("reports", study), *(data / name for name in ("ledger", "results", "difficulty")), done]
     unfinished = sorted(done.parent.glob("*.safetensors"))
-    # An arm is of use only with all its states, which share their files.
-    rest = [*_inside(data / "distilled"), *unfinished, *_inside(data / "experts"), *_networks(data / "evaluators")]
+    # An arm is of use only with all its states, which share their files. Real images are picked anew in seconds: last.
+    found = params.read()
+    sets = [data / "distilled" / arm for group in ("arms", "controls", "coresets") for arm in found[group]]
+    rest = [*sets, *unfinished, *_inside(data / "experts"), *_networks(data / "evaluators")]
     yield from (path for path in (*first, *rest) if path.exists())
 
 
@@ -121,6 +128,18 @@ def _size(file: Path, seen: set[tuple[int, int]]) -> int:
     return 512 + -(-file.stat().st_size // 512) * 512
 
 
+def _extract(parts: Iterable[Path]) -> None:
+    whole = Path(".travel.tar.tmp")
+    try:
+        with whole.open("wb") as joined:
+            for part in parts:
+                joined.write(part.read_bytes())
+        with tarfile.open(whole) as archive:
+            archive.extractall(filter="data")
+    finally:
+        whole.unlink(missing_ok=True)
+
+
 def _cut(whole: Path) -> None:
     with whole.open("rb") as content:
         number = 0
@@ -142,8 +161,15 @@ def _call(*command: str) -> None:
 def main(arguments: list[str]) -> int:
     """Pack or unpack; return the exit code."""
     commands = {"pack": pack, "unpack": unpack}
-    if len(arguments) not in (3, 4) or arguments[0] not in commands:
-        print("usage: python -m benchmarks.travel pack STUDY FOLDER [MEGABYTES] | unpack STUDY FOLDER", file=sys.stderr)
+    if (
+        not arguments
+        or arguments[0] not in commands
+        or len(arguments) not in {"pack": (3, 4, 5)}.get(arguments[0], (3,))
+    ):
+        print(
+            "usage: python -m benchmarks.travel pack STUDY FOLDER [MEGABYTES [TRIP]] | unpack STUDY FOLDER",
+            file=sys.stderr,
+        )
         return 1
     try:
         commands[arguments[0]](*arguments[1:])
