@@ -118,6 +118,7 @@ def test_a_joint_control_distils_the_prefixes_that_are_benchmarked_and_no_other(
     assert costs[0]["flops"] == costs[0]["seconds"] == 0 < costs[1]["flops"]
 
 
+@pytest.mark.deep
 def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root, tmp_path):
     """With first_window: all, DASM's first segment is joint IDC, here too; and so it need not be made twice."""
     copy = tmp_path / "copy"

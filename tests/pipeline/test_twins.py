@@ -302,7 +302,7 @@ def _seek(work, begun, found):
         found.put(None if twin is None else twin.name)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_whoever_wants_the_same_work_at_the_same_time_waits_for_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     layout.LEDGER.mkdir(parents=True)
