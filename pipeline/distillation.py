@@ -1,6 +1,7 @@
 """What distilling with and without a window share: read a state, distil its next segment, write the new state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +20,9 @@ from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
 from pipeline.states import read_summary, write_state
+
+# What the ledger says of a segment besides its cost.
+_TOLD = ("iterations", "distances", "bytes")
 
 
 def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | None, joint: bool = False) -> None:
@@ -51,12 +55,11 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
     with twins.sought(work) as twin, runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
         if twin is not None:
-            segment = read_segments(twin.files[0].parent)[len(prefix)]
             lower, upper = bounds(weights, rank, real)
-            segment = replace(segment, lower=lower, upper=upper)
-            twin.charge(entry, "iterations", "distances", "bytes")
+            segment = replace(read_segments(twin.files[0].parent)[len(prefix)], lower=lower, upper=upper)
+            twin.charge(entry, *_TOLD)
         else:
-            try:
+            with _naming(name):
                 segment, history = distil_segment(
                     matching,
                     plan,
@@ -70,8 +73,6 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
                     checkpoint=resume,
                     track=runtime.track(name),
                 )
-            except FloatingPointError as error:
-                raise ConfigError(f"{name}: {error} (a smaller matching.learning_rate may help)") from error
             entry |= _told(segment, history)
         if ranks.number() > 0:
             return
@@ -88,8 +89,15 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     resume.remove()
 
 
+@contextmanager
+def _naming(stage: str) -> Iterator[None]:
+    try:
+        yield
+    except FloatingPointError as error:
+        raise ConfigError(f"{stage}: {error} (a smaller matching.learning_rate may help)") from error
+
+
 def _told(segment: Segment, history: Tensor) -> Mapping[str, Any]:
-    """Return what the ledger says of a segment besides its cost."""
     soft = {} if segment.soft_labels is None else {"bytes": asdict(footprint([segment]))}
     return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()], **soft}
 

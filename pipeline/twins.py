@@ -81,9 +81,9 @@ def sought(work: str) -> Iterator[Twin | None]:
 def find(work: str) -> Twin | None:
     """Return finished work with this hash whose files are as they were made, or nothing."""
     for path in sorted(layout.LEDGER.glob("*.json")):
-        text = path.read_text()
-        if work in text:
-            entry = json.loads(text)
+        content = _read(path)
+        if content is not None and work.encode() in content:
+            entry = json.loads(content)
             files = entry.get("files", {})
             if entry.get("work") == work and all(_digest(Path(file)) == digest for file, digest in files.items()):
                 return Twin(entry)
@@ -104,7 +104,12 @@ def described(segments: Sequence[Segment]) -> tuple[list[dict[str, Any]], list[T
 
 
 def _digest(file: Path) -> str | None:
-    if not file.is_file():
+    content = _read(file)
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:  # also between two looks: DVC clears the outputs of a stage that it is about to run
         return None
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

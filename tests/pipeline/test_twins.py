@@ -130,6 +130,21 @@ def test_files_that_are_not_as_they_were_made_are_nobodys_twin(done, harm):
     assert done == ["distil_segment"] * 2
 
 
+def test_an_entry_that_goes_while_it_is_looked_for_is_nobodys_twin(done, monkeypatch):
+    """DVC clears what a stage will write, the ledger included, just before the stage starts."""
+    expected = distil("alone")
+    reading = twins._read
+
+    def clearing(path):
+        if path.parent == layout.LEDGER:
+            path.unlink()
+        return reading(path)
+
+    monkeypatch.setattr(twins, "_read", clearing)
+    assert same(distil("together"), expected)
+    assert done == ["distil_segment"] * 2
+
+
 def test_what_was_taken_over_can_be_taken_over(done):
     first = distil("alone")
     distil("together")
