@@ -12,6 +12,7 @@ from dasm.errors import ConfigError, require
 from dasm.export import draft, export
 from dasm.loading import load
 from dasm.matching import Matching
+from dasm.tables import segment_files
 from pipeline import card, layout, methods, params, recipes
 
 _SUMS = "SHA256SUMS"
@@ -33,6 +34,10 @@ def main(arm: str, folder: str, ipc: str | None = None) -> None:
     source = layout.distilled(arm, state)
     if not source.is_dir():
         raise ConfigError(f"{source}: must exist, got no such folder (`dvc repro` makes it)")
+    if not segment_files(source):
+        raise ConfigError(
+            f"{source}: must hold segments, got none ({arm} is joint: name the prefix in benchmark.states)"
+        )
     distilled = load(source)
     _check_recipe(study, arm, state, distilled)
     with draft(Path(folder)) as new:

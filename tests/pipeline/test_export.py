@@ -309,6 +309,15 @@ def test_accuracies_of_another_set_are_refused(capsys):
 
 
 @pytest.mark.usefixtures("study")
+def test_a_joint_prefix_that_was_passed_over_says_how_to_have_it(capsys):
+    (file,) = layout.distilled("idc", 2).glob("*.parquet")
+    file.unlink()
+    said = "data/distilled/idc/2: must hold segments, got none (idc is joint: name the prefix in benchmark.states)"
+    assert refused(capsys, "idc", "out", "3") == f"error: {said}"
+    assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("study")
 def test_a_state_that_was_tampered_with_is_refused(capsys):
     layout.distilled("random", 4).joinpath("s0.parquet").replace(layout.distilled("dasm", 4) / "s0.parquet")
     assert "data/distilled/dasm/4/s1.parquet: must follow segment " in refused(capsys, "dasm", "out")
