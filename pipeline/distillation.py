@@ -53,7 +53,8 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     made_with = {name: params.value(study, name) for name in ("threads", *(("experts",) if follows else ()))}
     work = _identity(matching, plan, real, prefix, weights, rank, [planned_ipc, seed, device, made_with])
     name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
-    with twins.sought(work) as twin, runtime.ledger(stage, f"{stage}-{arm}-{k}", arm=arm) as entry:
+    own_entry = f"{stage}-{arm}-{k}"
+    with twins.sought(work, own_entry) as twin, runtime.ledger(stage, own_entry, arm=arm) as entry:
         if twin is not None:
             lower, upper = bounds(weights, rank, real)
             segment = replace(read_segments(twin.files[0].parent)[len(prefix)], lower=lower, upper=upper)

@@ -49,21 +49,24 @@ class Twin:
         files: what it made.
     """
 
-    def __init__(self, entry: Mapping[str, Any]) -> None:
-        """Read an entry of the ledger."""
+    def __init__(self, entry: Mapping[str, Any], origin: str) -> None:
+        """Read an entry of the ledger, whose work was first done under the entry `origin`."""
         self._entry = entry
+        self._origin = origin
         self.name = str(entry.get("taken_from", entry["name"]))
         self.files = [Path(file) for file in entry["files"]]
 
     def charge(self, entry: dict[str, Any], *more: str) -> None:
         """Put its cost into the entry of whoever takes it over, and whatever `more` of its own entry is wanted."""
         entry |= {key: self._entry[key] for key in (*COST, *more) if key in self._entry}
-        entry["taken_from"] = self.name
+        entry |= {"taken_from": self.name, "origin": self._origin}
 
 
 @contextmanager
-def sought(work: str) -> Iterator[Twin | None]:
+def sought(work: str, own: str) -> Iterator[Twin | None]:
     """Look for finished work with this hash; meanwhile nobody else begins it.
+
+    Work of one's own, done before and now done again on purpose, is no twin's, nor are others' copies of it.
 
     Whoever wants the same work at the same time waits, and then takes it over: its entry of the ledger has to be closed
     inside. Several processes that share one piece of work would wait for each other: they do it anew.
@@ -75,18 +78,19 @@ def sought(work: str) -> Iterator[Twin | None]:
     with _LOCK.open("w") as file:
         # A byte of its own for every work, and none of them is ever written. It is free again when the process ends.
         fcntl.lockf(file, fcntl.LOCK_EX, 1, int(work[:15], 16))
-        yield find(work)
+        yield find(work, own)
 
 
-def find(work: str) -> Twin | None:
-    """Return finished work with this hash whose files are as they were made, or nothing."""
+def find(work: str, own: str) -> Twin | None:
+    """Return work with this hash that was not done under the entry `own`, and whose files are as they were made."""
     for path in sorted(layout.LEDGER.glob("*.json")):
         content = _read(path)
         if content is not None and work.encode() in content:
             entry = json.loads(content)
-            files = entry.get("files", {})
-            if entry.get("work") == work and all(_digest(Path(file)) == digest for file, digest in files.items()):
-                return Twin(entry)
+            origin, files = entry.get("origin", path.stem), entry.get("files", {})
+            intact = all(_digest(Path(file)) == digest for file, digest in files.items())
+            if entry.get("work") == work and own not in (path.stem, origin) and intact:
+                return Twin(entry, origin)
     return None
 
 

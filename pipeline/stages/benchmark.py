@@ -25,7 +25,8 @@ def main(arm: str, state: str) -> None:
         device,
         tensors=[task.train.mean, task.train.std, *real, *tensors],
     )
-    with twins.sought(work) as twin, runtime.ledger("benchmark", f"benchmark-{arm}-{state}", arm=arm) as entry:
+    own_entry = f"benchmark-{arm}-{state}"
+    with twins.sought(work, own_entry) as twin, runtime.ledger("benchmark", own_entry, arm=arm) as entry:
         identity = {
             "arm": arm,
             "prefix_ipc": sum(segment.ipc for segment in segments),

@@ -30,7 +30,8 @@ def main(arm: str, state: str) -> None:
         device,
         tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
     )
-    with twins.sought(work) as twin, runtime.ledger("score", f"score-{arm}-{state}", arm=arm) as entry:
+    own_entry = f"score-{arm}-{state}"
+    with twins.sought(work, own_entry) as twin, runtime.ledger("score", own_entry, arm=arm) as entry:
         if twin is not None:
             difficulty = read_difficulty(twin.files[0])
             twin.charge(entry)

@@ -29,7 +29,8 @@ def main(arm: str, state: str) -> None:
         device,
         tensors=[real.mean, real.std, *tensors, *tensors_of(before)],
     )
-    with twins.sought(work) as twin, runtime.ledger("train", f"train-{arm}-{state}", arm=arm) as entry:
+    own_entry = f"train-{arm}-{state}"
+    with twins.sought(work, own_entry) as twin, runtime.ledger("train", own_entry, arm=arm) as entry:
         if twin is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for file in twin.files:

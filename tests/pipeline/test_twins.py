@@ -154,6 +154,17 @@ def test_what_was_taken_over_can_be_taken_over(done):
     assert entry("control-joint-0")["taken_from"] == "control-alone-0"
 
 
+def test_work_that_is_done_again_on_purpose_is_done(done):
+    """By hand, say, to see whether it comes out the same: neither one's own files nor copies of them will do."""
+    first = distil("alone")
+    distil("together")
+    assert same(distil("alone"), first)
+    assert done == ["distil_segment"] * 2
+    assert "taken_from" not in entry("control-alone-0")
+    distil("together")
+    assert done == ["distil_segment"] * 2
+
+
 def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done):
     layout.TEACHERS.mkdir(parents=True)
     real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
@@ -313,7 +324,7 @@ def test_the_cost_is_on_record_before_the_next_one_looks(monkeypatch):
 
 def _seek(work, begun, found):
     begun.set()
-    with twins.sought(work) as twin:
+    with twins.sought(work, "second") as twin:
         found.put(None if twin is None else twin.name)
 
 
@@ -323,7 +334,7 @@ def test_whoever_wants_the_same_work_at_the_same_time_waits_for_it(tmp_path, mon
     layout.LEDGER.mkdir(parents=True)
     context = multiprocessing.get_context("spawn")
     found, others, works = context.Queue(), [], ["ab" * 12, "cd" * 12]
-    with twins.sought(works[0]) as twin:
+    with twins.sought(works[0], "first") as twin:
         assert twin is None
         for work in works:
             begun = context.Event()
