@@ -62,7 +62,7 @@ def _filled(groups: Iterable[Path], limit: int) -> tuple[list[Path], list[Path]]
 
 def unpack(study: str, folder: str) -> None:
     """Unpack the archives of a folder, and let DVC take over every stage that is there as a whole."""
-    first = sorted(Path(folder).glob(f"{study}-*.tar.000"))
+    first = sorted(Path(folder).glob(f"{study}-[0-9]*.tar.000"))
     require(bool(first), f"{folder}: must hold {study}-1.tar.000 and its successors", "none")
     found = params.read()
     require(

@@ -144,6 +144,7 @@ def test_commands_with_too_few_or_too_many_words_are_explained(capsys):
 
 
 def test_another_study_or_an_empty_folder_is_refused(made, monkeypatch):
+    (made / "narrow-longer-1.tar.000").touch()
     with pytest.raises(ConfigError, match=r"must hold narrow-1.tar.000 and its successors"):
         travel.unpack("narrow", str(made))
     travel.pack("narrow", str(made))
