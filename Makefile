@@ -9,11 +9,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 install: $(VENV)/installed
 
 # uv makes the same environment as pip in a tenth of the time; constraints.txt pins every version. Compiled once here,
-# because every stage imports torch: three seconds each where Python may not write its caches.
+# because every stage imports torch and half of what is here: four seconds each where Python may not write its caches.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet uv
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(VENV)/bin/python --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m compileall -q dasm pipeline
 	touch $@
 
 repro: install

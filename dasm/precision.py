@@ -1,5 +1,6 @@
 """How exactly networks compute while they learn and score; distances between gradients are never rounded."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -10,6 +11,20 @@ from torch import Tensor
 #: `fp32` rounds nothing; `tf32` lets a GPU round the factors of its products to 10 bits (elsewhere it is `fp32`);
 #: `bf16` computes layers in 16 bits where torch's autocast holds that safe, with weights and updates in 32.
 Precision = Literal["fp32", "tf32", "bf16"]
+
+
+def repeatable() -> None:
+    """Make torch repeat itself, on any device, and round nothing that it is not told to: for the whole process.
+
+    Every stage of the pipeline begins with it; whoever owns a process and wants its bits to repeat can do the same.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
+    # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
+    torch.set_deterministic_debug_mode("error")
+    # With it comes a fill of all fresh memory, which finds reads of what was never written: for tests, not for work.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # torch lets a GPU's convolutions round by default; `products` says where they may.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

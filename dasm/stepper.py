@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dasm import counts
 from dasm.draws import BLOCK, Draws, Plan, block
+from dasm.errors import ConfigError
 from dasm.precision import products
 from dasm.recipe import Recipe
 from dasm.types import LabelledImages
@@ -65,6 +66,9 @@ class Stepper:
         """Take `count` steps, from number `first` of the runs through `data` that the streams define, one per network.
 
         They are those of `Learner.step` up to the order of sums.
+
+        Raises:
+            ConfigError: on a GPU, a step cannot be recorded.
         """
         plan, device = Plan.of(data, self._recipe), data.labels.device.type
         if data is not self._data:
@@ -131,8 +135,19 @@ class Stepper:
                     self._step(n)
             torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with counts.aside() as one, torch.cuda.graph(graph):
-            self._step(n)
+        try:
+            with counts.aside() as one, torch.cuda.graph(graph):
+                self._step(n)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # Such as a network that looks at a number of the GPU to decide what it does next. Ending the recording
+            # raises anew; what it was is said by the error before that.
+            reason = str(error.__context__ or error).partition("\n")[0]
+            raise ConfigError(
+                f"network: a training step must be one that a CUDA graph can record, got {reason!r} (captured: false"
+                " takes any step)"
+            ) from error
         return graph.replay, one
 
     def _forget(self) -> None:

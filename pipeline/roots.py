@@ -62,6 +62,8 @@ def read(tables: Sequence[Path]) -> pd.DataFrame:
             raise ConfigError(f"{path}: must be the table.csv of a report ({' '.join(str(error).split())})") from error
         missing = {*_COLUMNS} - {*part.columns}
         require(not missing, f"{path}: must be the table.csv of a report, with {', '.join(_COLUMNS)}", [*part.columns])
+        twice = [*part[part.duplicated(_KEYS)][_KEYS].itertuples(index=False, name=None)]
+        require(not twice, f"{path}: must have one row per {', '.join(_KEYS)}", twice)
         for other, earlier in zip(tables, parts, strict=False):
             distilled = part[part["arm"] != FULL][_COLUMNS].reset_index(drop=True)
             same = distilled.equals(earlier[earlier["arm"] != FULL][_COLUMNS].reset_index(drop=True))

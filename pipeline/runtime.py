@@ -27,6 +27,7 @@ from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.ledger import Cost, metered
 from dasm.memory import keep_freed_memory
+from dasm.precision import repeatable
 from dasm.tables import write_atomically
 from pipeline import layout, params
 
@@ -56,15 +57,13 @@ def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
     if sys.platform == "linux":
         # A stage whose dvc was killed would go on and write the same files as its successor.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with this
-    # The same switch as `use_deterministic_algorithms(True)`, which also imports the compiler: seconds per stage.
-    torch.set_deterministic_debug_mode("error")
+    repeatable()
     keep_freed_memory()
-    # torch lets a GPU's convolutions round by default; `dasm.precision` says where they may.
-    torch.backends.cudnn.allow_tf32 = False
     study = params.read()
     torch.set_num_threads(params.value(study, "threads"))
     device = os.environ.get("DASM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)  # streams and recordings are the current one's
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _join(splits, device)
     return study, device

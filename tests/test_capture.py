@@ -10,6 +10,7 @@ import torch
 from dasm import counts
 from dasm.capture import Captured
 from dasm.draws import BLOCK, Plan, at_once, block
+from dasm.errors import ConfigError
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
 from dasm.orders import epoch_batch
@@ -139,6 +140,43 @@ class Replayed:
             self.step()
 
 
+def stand_in(monkeypatch, recording) -> None:
+    """For the CUDA functions around a recording, and replay every step."""
+    nothing, take = SimpleNamespace(wait_stream=lambda other: None), Stepper._take
+    for name, value in {
+        "Stream": lambda: nothing,
+        "current_stream": lambda: nothing,
+        "stream": lambda stream: nullcontext(),
+        "synchronize": lambda: None,
+        "CUDAGraph": Replayed,
+        "graph": recording,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(Stepper, "_take", lambda self, n, replayed: take(self, n, replayed=True))
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (RuntimeError("not permitted when stream is capturing\nlong advice"), "not permitted when stream is capturing"),
+        (torch.OutOfMemoryError("CUDA out of memory"), None),
+    ],
+)
+def test_a_step_that_cannot_be_recorded_is_refused_in_one_line(blobs, monkeypatch, raised, told):
+    @contextmanager
+    def recording(_graph):
+        yield
+        raise raised
+
+    stand_in(monkeypatch, recording)
+    trainer = Trainer(network=MLP(width=4), recipe=RECIPES["plain"])
+    with pytest.raises(ConfigError if told else torch.OutOfMemoryError) as refused:
+        lent(trainer, blobs, [range(1)])
+    if told:
+        assert str(refused.value).endswith(f"got '{told}' (captured: false takes any step)")
+        assert "\n" not in str(refused.value)
+
+
 def test_a_recording_leaves_no_trace_but_itself(blobs, monkeypatch):
     """Warm-up steps move everything, and while a graph is recorded nothing runs: here by putting everything back."""
     recorded = []
@@ -156,21 +194,11 @@ def test_a_recording_leaves_no_trace_but_itself(blobs, monkeypatch):
         self._logits_seen = n
         return plain(self, n)
 
-    plain, take = Stepper._step, Stepper._take
-    nothing = SimpleNamespace(wait_stream=lambda other: None)
-    for name, value in {
-        "Stream": lambda: nothing,
-        "current_stream": lambda: nothing,
-        "stream": lambda stream: nullcontext(),
-        "synchronize": lambda: None,
-        "CUDAGraph": Replayed,
-        "graph": recording,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, value)
+    plain = Stepper._step
     monkeypatch.setattr(Stepper, "_step", noting)
     trainer = Trainer(network=ConvNet(width=4, norm="batch"), recipe=RECIPES["everything"])
     expected = lent(trainer, blobs, [range(BLOCK + 3)])
-    monkeypatch.setattr(Stepper, "_take", lambda self, n, replayed: take(self, n, replayed=True))
+    stand_in(monkeypatch, recording)
     cost = counts.Counts()
     with counts.counting(cost):
         found = lent(trainer, blobs, [range(5), range(5, BLOCK + 3)], trainer._captured)

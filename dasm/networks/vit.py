@@ -9,12 +9,14 @@ The encoder is torchvision's. Differences from torchvision:
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dasm import rng
 from dasm.errors import require
@@ -77,5 +79,7 @@ class _Body(nn.Module):
     def forward(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         tokens = self.patches(inputs).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(inputs), -1, -1), tokens], dim=1)
-        features: Tensor = self.encoder(tokens)[:, 0]
+        # Fused attention cannot be differentiated twice, which matching gradients does for images that it moves.
+        with sdpa_kernel(SDPBackend.MATH) if inputs.requires_grad else nullcontext():
+            features: Tensor = self.encoder(tokens)[:, 0]
         return features

@@ -121,6 +121,25 @@ def test_the_gradient_reaches_every_weight(name, options, side):
 
 
 @every_variant
+def test_a_gradient_on_the_weights_can_be_matched_by_moving_the_image(name, options):
+    """Differentiated twice, and against differences of the loss's gradient along one direction of the image."""
+    network = narrow(name, **options)
+    side = smallest_side(network, 1, 32)
+    classifier = network.build((1, side, side), 3, 0).double().train()
+    weights, images = list(classifier.parameters()), noise(2, 1, side, side).double()
+
+    def size(inputs):
+        loss = F.cross_entropy(classifier(inputs), torch.tensor([0, 2]))
+        return sum(g.square().sum() for g in torch.autograd.grad(loss, weights, create_graph=True))
+
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(size(images), images)
+    step = 1e-6 * F.normalize(gradient.flatten(), dim=0).view_as(images)
+    ahead, behind = (size(images.detach().requires_grad_() + sign * step).item() for sign in (1, -1))
+    assert (ahead - behind) / 2e-6 == pytest.approx(gradient.norm().item(), rel=1e-3)
+
+
+@every_variant
 def test_a_batch_of_one_image_can_be_learned_from(name, options):
     # The last batch of an epoch may hold one image; batch normalisation of one pixel would refuse it.
     network = narrow(name, **options)

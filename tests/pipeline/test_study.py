@@ -77,6 +77,8 @@ def root(tmp_path_factory) -> Path:
         shutil.copy(ROOT / file, root / file)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(tiny(), file)
+    # Every stage would do it again where Python may not write its caches.
+    call(root, sys.executable, "-m", "compileall", "-q", "dasm", "pipeline")
     call(root, "dvc", "init", "-q", "--no-scm")
     call(root, "dvc", "repro", "-q")
     return root
