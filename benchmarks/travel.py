@@ -18,12 +18,13 @@ from itertools import pairwise
 from pathlib import Path
 
 from dasm.errors import ConfigError, require
-from pipeline import params
-from pipeline.templates import Stage, stages
+from pipeline import params, walk
+from pipeline.templates import stages
 
 PART = 15 << 20  # bytes of one archive file; a machine may limit these too
 _MEGABYTES = 60
 _MARGIN = 20 << 10  # what closes an archive
+_HERE = ("check", "prepare")  # stages that are done at home
 
 
 def pack(study: str, folder: str, megabytes: str = str(_MEGABYTES), trip: str = "1") -> None:
@@ -37,8 +38,10 @@ def pack(study: str, folder: str, megabytes: str = str(_MEGABYTES), trip: str = 
     groups, taken, limit = list(wanted(study)), list[Path](), int(megabytes) << 20
     for _ in range(int(trip)):
         taken, groups = _filled(groups, limit)
+    require(Path(folder).is_dir(), "travel: the folder for the archives must exist", folder)
     whole = Path(folder) / f"{study}-{trip}.tar"
-    with tarfile.open(whole, "w") as archive:
+    # One header per file, whatever its time: that is what `_size` counts.
+    with tarfile.open(whole, "w", format=tarfile.GNU_FORMAT) as archive:
         for file in taken:
             archive.add(file)
     print(f"travel: {len(taken)} files, {whole.stat().st_size / 2**20:.1f} MB")
@@ -70,11 +73,13 @@ def unpack(study: str, folder: str) -> None:
     )
     for part in first:
         _extract(sorted(part.parent.glob(f"{part.stem}.*")))
-    _call(sys.executable, "-m", "pipeline", "check")
     _call("dvc", "repro", "--quiet", "prepare")
-    names = [stage.name for stage in stages(found) if _is_whole(stage)]
-    _call("dvc", "commit", "--force", "--quiet", *names)
-    print(f"travel: {len(names)} stages are there as a whole")
+    written = [stage for stage in stages(found) if stage.name not in _HERE]
+    identity, _ = walk.identities([stage for stage in stages(found) if stage.name != "check"], found)
+    whole = [s.name for s in written if walk.is_made(s, identity[s.name]) and all(Path(p).exists() for p in s.deps)]
+    if whole:
+        _call("dvc", "commit", "--force", "--quiet", *whole)
+    print(f"travel: {len(whole)} of {len(written)} stages are there as a whole, made with these options and this code")
     _call("dvc", "status")
 
 
@@ -135,7 +140,14 @@ def _extract(parts: Iterable[Path]) -> None:
             for part in parts:
                 joined.write(part.read_bytes())
         with tarfile.open(whole) as archive:
-            archive.extractall(filter="data")
+            members = [tarfile.data_filter(member, ".") for member in archive.getmembers()]
+            for member in members:
+                # Not into what lies there: it may be a link into DVC's cache.
+                if not member.isdir():
+                    Path(member.name).unlink(missing_ok=True)
+            archive.extractall(members=members, filter="data")
+    except tarfile.TarError as error:
+        raise ConfigError(f"travel: {error} (are all parts of the archive there?)") from error
     finally:
         whole.unlink(missing_ok=True)
 
@@ -147,10 +159,6 @@ def _cut(whole: Path) -> None:
             whole.with_suffix(f".tar.{number:03d}").write_bytes(piece)
             number += 1
     whole.unlink()
-
-
-def _is_whole(stage: Stage) -> bool:
-    return all(Path(path).exists() for path in (*stage.outs, *stage.deps))
 
 
 def _call(*command: str) -> None:

@@ -24,8 +24,9 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
 
     `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
-    `arms/<arm>/prefix/<n>` of a control whether it has to be distilled; a file per state, so that a study that grows
-    makes what it did without before, and nothing else again.
+    `arms/<arm>/prefix/<n>` of a control whether it has to be distilled, and of a joint one how large it is; a file per
+    state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
+    benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
     Raises:
         ConfigError: anything wrong with the study.
@@ -71,8 +72,13 @@ def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]
 def _prefixes(whole: Study, study: Mapping[str, Any], arm: str) -> dict[str, dict[str, Any]]:
     # A segment is part of all that follow; a joint prefix is part of nothing.
     wanted = {*whole.benchmark.states, len(whole.chain)}
-    due = {link.next: link.next in wanted or not methods.is_joint(study, arm) for link in whole.chain}
-    return {f"arms/{arm}/prefix/{state}": {**_part(None, None), "due": value} for state, value in due.items()}
+    joint, parts = methods.is_joint(study, arm), {}
+    for link in whole.chain:
+        # A joint prefix is as large as all its segments together, whatever shorter ones came to.
+        size = {"plan": methods.whole_plan(study, arm, link.k)} if joint else {}
+        due = link.next in wanted or not joint
+        parts[f"arms/{arm}/prefix/{link.next}"] = {**_part(None, None), "due": due, **size}
+    return parts
 
 
 def _options(study: Mapping[str, Any], name: str) -> object:

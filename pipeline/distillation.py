@@ -15,11 +15,11 @@ from dasm.matching import Matching
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.store import read_split
-from dasm.tables import read_segments
+from dasm.tables import read_segment, read_segments
 from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
-from pipeline.states import read_summary, write_state
+from pipeline.states import write_state
 
 # What the ledger says of a segment besides its cost.
 _TOLD = ("iterations", "distances", "bytes")
@@ -40,14 +40,12 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     """
     study, device = runtime.start(splits=True)
     matching = methods.section(study, arm, "matching", Matching)
-    plan = build(SegmentPlan, methods.plan(study, arm, k), f"segment.s{k}")
+    size = methods.whole_plan if joint else methods.plan
+    plan = build(SegmentPlan, size(study, arm, k), f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
     before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
     prefix = [] if joint else read_segments(before)
-    if joint:
-        spent = read_summary(before)
-        plan = SegmentPlan(ipc=spent["images_per_class"] + plan.ipc, iterations=spent["iterations"] + plan.iterations)
     weights = torch.ones(len(real)) if weights is None else weights
     follows = matching.objective.needs_experts
     made_with = {name: params.value(study, name) for name in ("threads", *(("experts",) if follows else ()))}
@@ -57,7 +55,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     with twins.sought(work, own_entry) as twin, runtime.ledger(stage, own_entry, arm=arm) as entry:
         if twin is not None:
             lower, upper = bounds(weights, rank, real)
-            segment = replace(read_segments(twin.files[0].parent)[len(prefix)], lower=lower, upper=upper)
+            segment = replace(read_segment(twin.files[0]), lower=lower, upper=upper)
             twin.charge(entry, *_TOLD)
         else:
             with _naming(name):
@@ -121,5 +119,6 @@ def _identity(
         asdict(plan),
         values,
         *more,
+        code=__name__,
         tensors=[real.images, real.labels, real.mean, real.std, weights, *tensors, *((rank,) if windowed else ())],
     )

@@ -39,6 +39,15 @@ def plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:
     return {**shared, "iterations": round(shared["iterations"] * effort(study, arm))}
 
 
+def whole_plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:
+    """Return `ipc` and `iterations` of all segments of an arm up to k together: what a joint arm distils at once.
+
+    As planned, also where a shorter prefix was ended early or passed over.
+    """
+    plans = [plan(study, arm, number) for number in range(k + 1)]
+    return {key: sum(one[key] for one in plans) for key in ("ipc", "iterations")}
+
+
 def effort(study: Mapping[str, Any], arm: str) -> float:
     """Return how many iterations an arm makes for each one of the study; objectives cost differently by iteration."""
     return float(_departures(study, arm).get("effort", 1.0))

@@ -15,13 +15,8 @@ def experts(arm: str, k: int, because: str) -> None:
 
 
 def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
-    """Write the state after segment k of a joint arm without its images: the size and effort that it would have."""
-    spent = json.loads((layout.distilled(arm, k) / "state.json").read_text())
-    summary = {
-        "segments": 0,
-        "images_per_class": spent["images_per_class"] + plan["ipc"],
-        "iterations": spent["iterations"] + plan["iterations"],
-    }
+    """Write the state after segment k of a joint arm without its images: the size and effort planned for it."""
+    summary = {"segments": 0, "images_per_class": plan["ipc"], "iterations": plan["iterations"]}
     _write(layout.distilled(arm, k + 1) / "state.json", json.dumps(summary, indent=1))
     _cost("control", f"control@{arm}-s{k}", f"control-{arm}-{k}", arm)
 

@@ -29,7 +29,7 @@ from dasm.ledger import Cost, metered
 from dasm.memory import keep_freed_memory
 from dasm.precision import repeatable
 from dasm.tables import write_atomically
-from pipeline import layout, params
+from pipeline import layout, params, sources
 
 log = logging.getLogger("dasm")
 
@@ -123,15 +123,21 @@ def checkpoint(name: str, work: str) -> Checkpoint:
     return Checkpoint(Path(".checkpoints") / f"{name}-{work}.safetensors", every_seconds=every)
 
 
-def identity(*values: object, tensors: Iterable[Tensor]) -> str:
-    """Return a hash of all that a result depends on: values, tensors, the library's source, torch's version.
+def identity(*values: object, code: str, tensors: Iterable[Tensor]) -> str:
+    """Return a hash of all that a result depends on: values, tensors, source files, torch's version.
 
-    Tensors are read piece by piece: real images that are mapped from a file may be more than memory holds.
+    Args:
+        values: plain ones.
+        code: module of the pipeline that does the work; what it imports of the pipeline counts too, and the whole
+            library, in which plug-ins are found by name.
+        tensors: read piece by piece, because real images that are mapped from a file may be more than memory holds.
     """
     whole = hashlib.blake2b(digest_size=12)
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
-    whole.update(json.dumps([values, torch.__version__, *several], sort_keys=True, default=str).encode())
+    root = Path(__file__).parents[1]
+    made_by = sources.digests(sources.closure([code], root, ("pipeline",)), root)
+    whole.update(json.dumps([values, torch.__version__, made_by, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:
         # Two tensors are not one of the same bytes.
         whole.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -153,6 +159,7 @@ class _WithoutPandas(MetaPathFinder):
 
 def _pieces(tensor: Tensor) -> Iterator[memoryview]:
     """Yield the bytes of a tensor in order, a few rows at a time; of one in CPU memory, without a copy."""
+    tensor = torch.atleast_1d(tensor)  # such as a count of batches
     row = max(1, tensor[:1].nbytes)
     for rows in tensor.split(max(1, _PIECE_BYTES // row)):
         yield rows.contiguous().cpu().numpy().data

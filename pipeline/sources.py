@@ -6,20 +6,24 @@ exactly when a line that it can execute has changed.
 
 import ast
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 #: Packages whose modules are followed.
 OURS = ("dasm", "pipeline")
+# Fields of Python's trees that follow from others, or say how a string was spelled.
+_SILENT = ("ctx", "kind")
 
 
-def closure(modules: Iterable[str], root: Path = Path()) -> set[Path]:
+def closure(modules: Iterable[str], root: Path = Path(), packages: Sequence[str] = OURS) -> set[Path]:
     """Return the files of some modules and of all modules of ours that they import, directly or not.
 
     Args:
         modules: dotted names; names that are no modules of ours are passed over.
         root: folder that holds our packages.
+        packages: of these only.
 
     Returns:
         Paths relative to `root`, those of the packages around each module included.
@@ -29,7 +33,7 @@ def closure(modules: Iterable[str], root: Path = Path()) -> set[Path]:
     while todo:
         parts = todo.pop().split(".")
         for end in range(1, len(parts) + 1):
-            path = _file(parts[:end], root)
+            path = _file(parts[:end], root) if parts[0] in packages else None
             if path is not None and path not in found:
                 found.add(path)
                 todo += _imports(root / path)
@@ -42,8 +46,6 @@ def digests(files: Iterable[Path], root: Path = Path()) -> dict[str, str]:
 
 
 def _file(parts: list[str], root: Path) -> Path | None:
-    if parts[0] not in OURS:
-        return None
     base = Path(*parts)
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if (root / path).is_file()), None)
@@ -73,8 +75,17 @@ def _digest(file: Path) -> str:
 @lru_cache(maxsize=1024)
 def _digested(content: bytes, python: bool) -> str:
     if python:
-        content = ast.unparse(_without_docstrings(ast.parse(content))).encode()
+        content = json.dumps(_plain(_without_docstrings(ast.parse(content)))).encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _plain(node: object) -> object:
+    # What the tree says, in the same words under every version of Python: neither source text made from it (`unparse`)
+    # nor a dump with all its fields is.
+    if isinstance(node, ast.AST):
+        said = {name: _plain(value) for name, value in ast.iter_fields(node) if value is not None and value != []}
+        return [type(node).__name__, {name: value for name, value in said.items() if name not in _SILENT}]
+    return [_plain(item) for item in node] if isinstance(node, list) else repr(node)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, final
 
 from torch import Tensor
@@ -46,15 +47,15 @@ class Twin:
 
     Attributes:
         name: of that stage.
-        files: what it made.
+        files: copies of what it made, which nobody else changes or clears.
     """
 
-    def __init__(self, entry: Mapping[str, Any], origin: str) -> None:
+    def __init__(self, entry: Mapping[str, Any], origin: str, files: Sequence[Path]) -> None:
         """Read an entry of the ledger, whose work was first done under the entry `origin`."""
         self._entry = entry
         self._origin = origin
         self.name = str(entry.get("taken_from", entry["name"]))
-        self.files = [Path(file) for file in entry["files"]]
+        self.files = files
 
     def charge(self, entry: dict[str, Any], *more: str) -> None:
         """Put its cost into the entry of whoever takes it over, and whatever `more` of its own entry is wanted."""
@@ -78,26 +79,37 @@ def sought(work: str, own: str) -> Iterator[Twin | None]:
     with _LOCK.open("w") as file:
         # A byte of its own for every work, and none of them is ever written. It is free again when the process ends.
         fcntl.lockf(file, fcntl.LOCK_EX, 1, int(work[:15], 16))
-        yield find(work, own)
+        with TemporaryDirectory(prefix="twin-", dir=_LOCK.parent) as copies:
+            yield find(work, own, Path(copies))
 
 
-def find(work: str, own: str) -> Twin | None:
-    """Return work with this hash that was not done under the entry `own`, and whose files are as they were made."""
+def find(work: str, own: str, copies: Path) -> Twin | None:
+    """Return work with this hash that was not done under the entry `own`, and whose files are as they were made.
+
+    Args:
+        work: the hash.
+        own: name of one's own entry.
+        copies: an empty folder for copies of the files.
+    """
     for path in sorted(layout.LEDGER.glob("*.json")):
         content = _read(path)
         if content is not None and work.encode() in content:
             entry = json.loads(content)
             origin, files = entry.get("origin", path.stem), entry.get("files", {})
-            intact = all(_digest(Path(file)) == digest for file, digest in files.items())
-            if entry.get("work") == work and own not in (path.stem, origin) and intact:
-                return Twin(entry, origin)
+            if entry.get("work") != work or own in (path.stem, origin):
+                continue
+            contents = {Path(file): _read(Path(file)) for file in files}
+            if all(_digest(content) == files[str(file)] for file, content in contents.items()):
+                for file, content in contents.items():
+                    (copies / file.name).write_bytes(content or b"")
+                return Twin(entry, origin, [copies / file.name for file in contents])
     return None
 
 
 def record(entry: dict[str, Any], work: str, files: Iterable[Path]) -> None:
     """Say in an entry of the ledger what work was done and what it made."""
     entry["work"] = work
-    entry["files"] = {str(file): _digest(file) for file in files}
+    entry["files"] = {str(file): _digest(_read(file)) for file in files}
 
 
 def described(segments: Sequence[Segment]) -> tuple[list[dict[str, Any]], list[Tensor]]:
@@ -107,8 +119,7 @@ def described(segments: Sequence[Segment]) -> tuple[list[dict[str, Any]], list[T
     return values, [tensor for tensors, _ in described for _, tensor in sorted(tensors.items())]
 
 
-def _digest(file: Path) -> str | None:
-    content = _read(file)
+def _digest(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 

@@ -120,10 +120,28 @@ def _run(stage: Stage, children: procs.Children) -> int:
     return status
 
 
+def is_made(stage: Stage, identity: str) -> bool:
+    """Say whether what lies where a stage writes is, to the byte, what a walk with this identity made there."""
+    return _is_done(stage, identity) and _stamped(stage)["outs"] == _contents(stage)
+
+
 def _is_done(stage: Stage, identity: str) -> bool:
-    stamp = _DONE / stage.name
-    return stamp.exists() and stamp.read_text() == identity and all(Path(out).exists() for out in stage.outs)
+    return _stamped(stage).get("identity") == identity and all(Path(out).exists() for out in stage.outs)
 
 
 def _stamp(stage: Stage, identity: str) -> None:
-    write_atomically(_DONE / stage.name, lambda path: path.write_text(identity))
+    said = json.dumps({"identity": identity, "outs": _contents(stage)}, indent=1)
+    write_atomically(_DONE / stage.name, lambda path: path.write_text(said))
+
+
+def _stamped(stage: Stage) -> dict[str, Any]:
+    stamp = _DONE / stage.name
+    found: dict[str, Any] = json.loads(stamp.read_text()) if stamp.exists() else {}
+    return found
+
+
+def _contents(stage: Stage) -> dict[str, str]:
+    """Return a hash of every file of a stage's outputs."""
+    outs = [Path(out) for out in stage.outs]
+    files = [file for out in outs for file in (sorted(out.rglob("*")) if out.is_dir() else [out]) if file.is_file()]
+    return {str(file): hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files}

@@ -23,6 +23,7 @@ def main(arm: str, state: str) -> None:
         params.value(study, "seed"),
         study["threads"],
         device,
+        code=__name__,
         tensors=[task.train.mean, task.train.std, *real, *tensors],
     )
     own_entry = f"benchmark-{arm}-{state}"

@@ -4,7 +4,7 @@ from pipeline import methods, params, passed
 
 
 def main(arm: str, k: str) -> None:
-    """Make `data/distilled/<arm>/<k + 1>` from state k; of a joint prefix that nobody asks for, only its size."""
+    """Make `data/distilled/<arm>/<k + 1>`; of a joint prefix that nobody asks for, only its size."""
     study, number = params.read(), int(k)
     if methods.prefix_due(arm, number + 1):
         # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
@@ -12,4 +12,4 @@ def main(arm: str, k: str) -> None:
 
         run("control", arm, number, weights=None, rank=None, joint=methods.is_joint(study, arm))
     else:
-        passed.prefix(arm, number, methods.plan(study, arm, number))
+        passed.prefix(arm, number, methods.whole_plan(study, arm, number))

@@ -24,10 +24,11 @@ def main(arm: str, state: str) -> None:
     reference = trained(teachers) if number else []
     every = [network for snapshots in networks for network in snapshots]
     work = runtime.identity(
-        repr([selection.score, shared.trainer.network, own.trainer.network]),
+        repr([selection.score, shared.trainer, own.trainer]),
         [len(snapshots) for snapshots in networks],
         study["threads"],
         device,
+        code=__name__,
         tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
     )
     own_entry = f"score-{arm}-{state}"

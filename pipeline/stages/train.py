@@ -27,6 +27,7 @@ def main(arm: str, state: str) -> None:
         seed,
         study["threads"],
         device,
+        code=__name__,
         tensors=[real.mean, real.std, *tensors, *tensors_of(before)],
     )
     own_entry = f"train-{arm}-{state}"

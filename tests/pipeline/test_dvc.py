@@ -203,7 +203,14 @@ def test_an_option_of_one_arm_concerns_that_arm(project):
 
 
 def test_whether_an_arm_is_joint_concerns_that_arm(project):
-    assert concerned(project, {**PARAMS, "method": {}}) == {"arms/idc/matching.json"}
+    sizes = {f"arms/idc/prefix/{link['next']}.json" for link in PARAMS["chain"]}
+    assert concerned(project, {**PARAMS, "method": {}}) == {"arms/idc/matching.json"} | sizes
+
+
+def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project):
+    """Also where the prefix before came out as it was, because it ended early."""
+    segment = {**PARAMS["segment"], "s2": {**PARAMS["segment"]["s2"], "iterations": 1}}
+    assert concerned(project, {**PARAMS, "segment": segment}) == {f"arms/idc/prefix/{n}.json" for n in (3, 4)}
 
 
 def test_a_study_that_grows_concerns_nobody(project):

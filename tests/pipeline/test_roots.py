@@ -66,6 +66,12 @@ BAD = {
     "2.csv: must be of a root seed of its own, got 'the results of .*0.csv'": lambda tables: tables[2].write_bytes(
         tables[0].read_bytes()
     ),
+    "2.csv: must be of a root seed of its own": lambda tables: tables[2].write_text(
+        "\n".join(line for line in tables[0].read_text().splitlines() if ",idc," not in line)
+    ),
+    "must have arms in common, got": lambda tables: edit(
+        tables[1], lambda table: table.assign(arm=table["arm"].replace({"dasm": "x", "idc": "y", "random": "z"}))
+    ),
     r"1.csv: must be the table.csv of a report, with .*, got \['a'\]": lambda tables: tables[1].write_text("a\n1\n"),
     r"1.csv: must be the table.csv of a report \(.*'high'": lambda tables: edit(
         tables[1], lambda table: table.astype({"mean": object}).replace({"mean": {92.0: "high"}})

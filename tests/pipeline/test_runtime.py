@@ -15,8 +15,8 @@ def named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
 
-    def name(*tensors, identity=(), work="work"):
-        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, tensors=tensors))
+    def name(*tensors, identity=(), work="work", code="pipeline.drive"):
+        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, code=code, tensors=tensors))
         checkpoint.offer(lambda: {"step": torch.tensor(1)})
         (file,) = (tmp_path / ".checkpoints").iterdir()
         checkpoint.remove()
@@ -69,9 +69,25 @@ def test_the_size_of_the_pieces_and_where_numbers_lie_do_not_count(named, monkey
 def test_parameters_and_the_library_count(named, tmp_path, monkeypatch):
     rows = torch.zeros(2, 2)
     names = {named(rows), named(rows, identity=(1,)), named(rows, identity=({"a": 1},)), named(rows, work="other")}
+    names |= {named(torch.tensor(number)) for number in (1, 2)}  # of no dimension, as batch normalisation counts
     (tmp_path / "dasm").mkdir()
     for text in ("a = 1", "a = 2"):
         (tmp_path / "dasm/__init__.py").write_text(text)
         monkeypatch.setattr(runtime.dasm, "__file__", str(tmp_path / "dasm/__init__.py"))
         names.add(named(rows))
-    assert len(names) == 6
+    assert len(names) == 8
+
+
+def test_the_module_that_does_the_work_counts_and_what_it_imports_of_the_pipeline(named, tmp_path, monkeypatch):
+    texts = {"a": "from pipeline import b", "b": "B = 1", "c": "", "runtime": ""}
+    (tmp_path / "pipeline").mkdir()
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "pipeline/runtime.py"))
+
+    def found(**changed):
+        for name, text in (texts | changed).items():
+            (tmp_path / f"pipeline/{name}.py").write_text(text)
+        return named(torch.zeros(1), code="pipeline.a")
+
+    first = found()
+    assert found(c="C = 2") == found(b="B = 1  # words") == first
+    assert len({first, found(b="B = 2"), found(a="from pipeline import b, c")}) == 3

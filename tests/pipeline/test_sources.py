@@ -60,6 +60,13 @@ def test_imports_are_followed_through_packages_functions_and_both_spellings(tmp_
         ("def f(x):\n    return x + 2\n", False),
         ("def f(y):\n    return y + 1\n", False),
         ('def f(x):\n    "a" + "b"\n    return x + 1\n', False),
+        ("def f(x):\n    return x + 1.0\n", False),
+        ("def f(x):\n    return x + True\n", False),
+        ("def f(x):\n    return x - 1\n", False),
+        ("def f(*x):\n    return x + 1\n", False),
+        ("async def f(x):\n    return x + 1\n", False),
+        ("def f(x):\n    return\n", False),
+        ("def f(x=None):\n    return x + 1\n", False),
     ],
 )
 def test_words_and_layout_are_no_change_and_code_is(tmp_path, text, same):

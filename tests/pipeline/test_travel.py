@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from benchmarks import travel
 from dasm.errors import ConfigError
-from tests.graph import ROOT
+from pipeline.templates import Stage
 
 MEGABYTE = 1 << 20
 
@@ -39,6 +40,7 @@ def made(tmp_path, monkeypatch):
     write(".checkpoints/dasm-1-ab.safetensors", 3, 25)
     write(".checkpoints/walk/teacher", 0.001, 26)
     write(".checkpoints/lock", 0, 0)
+    stamped(tmp_path / "away")
     study = {"study": "narrow", "arms": ["dasm"], "controls": ["idc", "absent"], "coresets": []}
     monkeypatch.setattr(travel.params, "read", lambda: study)
     return tmp_path
@@ -58,13 +60,23 @@ def arrived(made, monkeypatch, megabytes="60"):
     called = []
     monkeypatch.setattr(travel, "_call", lambda *command: called.append(command))
     monkeypatch.setattr(travel, "stages", lambda _: [STAGE, STAGE_WITHOUT_OUTPUT])
+    monkeypatch.setattr(travel.walk, "identities", lambda written, _: ({one.name: "same" for one in written}, {}))
     travel.unpack("narrow", str(out))
     assert ("dvc", "commit", "--force", "--quiet", "distill@dasm-s0") in called
     return relative(home)
 
 
+def stamped(root):
+    """As a walk leaves it that has made everything."""
+    before = Path.cwd()
+    os.chdir(root)
+    for one in (STAGE, STAGE_WITHOUT_OUTPUT):
+        travel.walk._stamp(one, "same")
+    os.chdir(before)
+
+
 def stage(name, *outs):
-    return travel.Stage(name=name, cmd="", deps=("data/ledger",), params=(), outs=outs)
+    return Stage(name=name, cmd="", deps=("data/ledger",), params=(), outs=outs)
 
 
 STAGE = stage("distill@dasm-s0", "data/distilled/dasm/1")
@@ -159,13 +171,65 @@ def test_a_size_that_is_none_is_refused(made, size):
         travel.pack("narrow", str(made), size)
 
 
-def test_stages_that_are_there_as_a_whole_are_those_of_the_graph(tmp_path, monkeypatch):
-    """Of the study in force, with its own dvc.yaml."""
-    monkeypatch.chdir(tmp_path)
-    for file in ("dvc.yaml", "params.yaml"):
-        shutil.copy(ROOT / file, os.curdir)
-    written = {one.name: one for one in travel.stages(travel.params.read())}
-    assert not travel._is_whole(written["distill@dasm-s0"])
-    for path in (*written["distill@dasm-s0"].outs, *written["distill@dasm-s0"].deps):
-        (tmp_path / path).mkdir(parents=True, exist_ok=True)
-    assert travel._is_whole(written["distill@dasm-s0"])
+HARM = {
+    "nothing": lambda: None,
+    "changed": lambda: Path("data/distilled/dasm/1/s0.parquet").write_bytes(b"other"),
+    "lost": lambda: Path("data/distilled/dasm/1/state.json").unlink(),
+    "left over": lambda: Path("data/distilled/dasm/1/s9.parquet").touch(),
+    "made with other options": lambda: travel.walk._stamp(STAGE, "other"),
+    "never made": lambda: Path(".checkpoints/walk/distill@dasm-s0").unlink(),
+    "without what it was made of": lambda: shutil.rmtree("data/ledger"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_what_was_not_made_so_is_not_given_to_dvc(made, monkeypatch, harm):
+    """Such as sets of a walk before the options changed, which lie there until the next walk comes to them."""
+    HARM[harm]()
+    (made / "out").mkdir()
+    travel.pack("narrow", str(made / "out"))
+    (made / "home").mkdir()
+    monkeypatch.chdir(made / "home")
+    called = []
+    monkeypatch.setattr(travel, "_call", lambda *command: called.append(command))
+    monkeypatch.setattr(travel, "stages", lambda _: [STAGE])
+    monkeypatch.setattr(travel.walk, "identities", lambda *_: ({STAGE.name: "same"}, {}))
+    travel.unpack("narrow", str(made / "out"))
+    assert any(command[:2] == ("dvc", "commit") for command in called) == (harm == "nothing")
+
+
+def test_what_lies_there_is_replaced_and_not_written_into(made, monkeypatch):
+    """With hard links for its cache, DVC's copy would change too."""
+    (made / "out").mkdir()
+    travel.pack("narrow", str(made / "out"))
+    here = made / "home/data/ledger/x.json"
+    here.parent.mkdir(parents=True)
+    (made / "cache").write_text("before")
+    os.link(made / "cache", here)
+    monkeypatch.chdir(made / "home")
+    travel._extract(sorted((made / "out").iterdir()))
+    assert here.stat().st_size == int(0.01 * MEGABYTE)
+    assert (made / "cache").read_text() == "before"
+
+
+def test_an_archive_without_its_end_and_a_folder_that_is_not_there_are_refused(made, monkeypatch):
+    (made / "out").mkdir()
+    travel.pack("narrow", str(made / "out"))
+    (part,) = (made / "out").iterdir()
+    part.write_bytes(part.read_bytes()[:-MEGABYTE])
+    (made / "home").mkdir()
+    monkeypatch.chdir(made / "home")
+    with pytest.raises(ConfigError, match=r"travel: .*are all parts of the archive there"):
+        travel.unpack("narrow", str(made / "out"))
+    assert not relative(made / "home")
+    with pytest.raises(ConfigError, match=r"the folder for the archives must exist, got '.*none'"):
+        travel.pack("narrow", str(made / "none"))
+
+
+def test_many_small_files_stay_below_the_limit(made):
+    for number in range(800):
+        (made / f"away/data/ledger/{number}.json").write_text("{}")
+    (made / "out").mkdir()
+    travel.pack("narrow", str(made / "out"), "2")
+    (part,) = (made / "out").iterdir()
+    assert MEGABYTE / 2 < part.stat().st_size <= 2 * MEGABYTE

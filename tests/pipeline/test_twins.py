@@ -1,7 +1,9 @@
 """Work that another arm has done: taken over when it is the same to the bit, done anew when anything differs."""
 
+import copy
 import json
 import multiprocessing
+import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -291,10 +293,192 @@ def test_everything_that_a_segment_depends_on_is_part_of_its_identity():
 
 def test_an_identity_holds_values_and_no_addresses(monkeypatch):
     seen = []
-    monkeypatch.setattr(distillation.runtime, "identity", lambda *values, tensors: seen.append(values))
+    monkeypatch.setattr(distillation.runtime, "identity", lambda *values, code, tensors: seen.append(values))
     identity(prefix=[SEGMENT])
     assert "gradient" in str(seen).lower() and "real_batch=8" in str(seen)
     assert " at 0x" not in str(seen)
+
+
+def changed(path, value):
+    """The study with one option changed; `a.b` is b of block a."""
+    study = copy.deepcopy(STUDY)
+    block, keys = study, path.split(".")
+    for key in keys[:-1]:
+        block = block[key]
+    block[keys[-1]] = value
+    return study
+
+
+def other_images(split):
+    """Real sets as `done` provides them, but of one split the images are others."""
+
+    def change(monkeypatch):
+        real = make_blobs(16, seed=5 if split == "train" else 0)
+        for module in (distillation, train, score):
+            monkeypatch.setattr(module, "read_split", lambda *_: real)
+        sets = {name: make_blobs(8, n + 7 * (name == split)) for n, name in enumerate(SPLITS)}
+        monkeypatch.setattr(benchmark, "read_task", lambda *_: Task(**sets))
+
+    return change
+
+
+def other_mean(monkeypatch):
+    real = replace(make_blobs(16, seed=0), mean=torch.full((1,), 0.36))
+    for module in (distillation, train, score):
+        monkeypatch.setattr(module, "read_split", lambda *_: real)
+    sets = {name: replace(make_blobs(8, n), mean=real.mean) for n, name in enumerate(SPLITS)}
+    monkeypatch.setattr(benchmark, "read_task", lambda *_: Task(**sets))
+
+
+SHALLOW = {"name": "convnet", "width": 4, "depth": 1}
+# By stage: what it is called with, what it does, and everything that makes it do that anew.
+INPUTS = {
+    "distill": (
+        lambda arm: distillation.run("distill", arm, 1, **WHOLE),
+        "distil_segment",
+        {
+            "seed": ("seed", 4),
+            "threads": ("threads", 2),
+            "planned images": ("planned_ipc", 5),
+            "iterations": ("segment.s1.iterations", 5),
+            "objective": ("matching.objective.real_batch", 9),
+            "images": other_images("train"),
+            "mean": other_mean,
+            "device": "cuda",
+        },
+    ),
+    "train": (
+        lambda arm: train.main(arm, "1"),
+        "write_networks",
+        {
+            "seed": ("seed", 4),
+            "threads": ("threads", 2),
+            "steps": ("evaluator.steps", 5),
+            "networks": ("evaluator.networks", 3),
+            "network": ("evaluator.trainer.network", SHALLOW),
+            "recipe": ("evaluator.trainer.recipe.learning_rate", 0.06),
+            "mean": other_mean,
+            "device": "cuda",
+        },
+    ),
+    "score": (
+        lambda arm: score.main(arm, "1"),
+        "measure",
+        {
+            "score": ("selection.score", {"name": "margin"}),
+            "threads": ("threads", 2),
+            "precision": ("evaluator.trainer.recipe.precision", "bf16"),
+            "images": other_images("train"),
+            "mean": other_mean,
+            "device": "cuda",
+        },
+    ),
+    "benchmark": (
+        lambda arm: benchmark.main(arm, "1"),
+        "judge",
+        {
+            "seed": ("seed", 4),
+            "threads": ("threads", 2),
+            "networks": ("benchmark.networks", [SHALLOW]),
+            "steps": ("benchmark.protocol.steps", 5),
+            "recipe": ("benchmark.protocol.recipe.cutmix", 0.5),
+            "validation": other_images("validation"),
+            "test": other_images("test"),
+            "mean": other_mean,
+            "device": "cuda",
+        },
+    ),
+}
+
+
+@pytest.fixture
+def first_state(done):
+    """Two scored arms with the same first segment, evaluators and scores."""
+    layout.TEACHERS.mkdir(parents=True)
+    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
+    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    for arm in STUDY["arms"]:
+        distillation.run("distill", arm, 0, **WHOLE)
+        score.main(arm, "0")
+        train.main(arm, "1")
+    return done
+
+
+@pytest.mark.parametrize("stage", INPUTS)
+def test_each_stage_does_anew_what_any_input_makes_different(first_state, monkeypatch, stage):
+    main, does, inputs = INPUTS[stage]
+    easy, hard = STUDY["arms"]
+    main(easy)
+    for name, change in {"nothing": None, **inputs}.items():
+        first_state.clear()
+        with monkeypatch.context() as patch:
+            if callable(change):
+                change(patch)
+            elif change == "cuda":
+                _pretend(patch, STUDY, "cpu:0")
+            elif change:
+                study = changed(*change)
+                patch.setattr("pipeline.params.read", lambda study=study: study)
+                _pretend(patch, study, "cpu")
+            main(hard)
+        assert first_state == ([] if name == "nothing" else [does]), name
+
+
+def _pretend(monkeypatch, study, device):
+    monkeypatch.setattr("pipeline.runtime.start", lambda **_: (study, device))
+
+
+def test_networks_that_count_their_batches_are_told_apart_as_well(done, monkeypatch):
+    """Batch normalisation keeps a number without a dimension."""
+    study = changed("evaluator.trainer.network", SHALLOW | {"norm": "batch"})
+    monkeypatch.setattr("pipeline.params.read", lambda: study)
+    _pretend(monkeypatch, study, "cpu")
+    layout.TEACHERS.mkdir(parents=True)
+    method = build(train.Evaluators, study["evaluator"], "evaluator")
+    train.write_networks(layout.TEACHERS, method.train([make_blobs(16, seed=0)], 0, 3))
+    for arm in STUDY["arms"]:
+        score.main(arm, "0")
+    assert done.count("measure") == 1
+
+
+def test_what_becomes_of_the_twins_files_later_is_no_matter(done, monkeypatch):
+    """DVC may be clearing them for a new run of their own stage."""
+    first = distil("alone")
+    finding = twins.find
+
+    def clearing(work, own, copies):
+        twin = finding(work, own, copies)
+        shutil.rmtree(layout.distilled("alone", 1))
+        return twin
+
+    monkeypatch.setattr(twins, "find", clearing)
+    assert same(distil("together"), first)
+    assert done == ["distil_segment"]
+    assert not list(twins._LOCK.parent.glob("twin-*"))
+
+
+def test_a_neighbour_whose_earlier_files_are_damaged_is_a_twin_all_the_same(done, monkeypatch):
+    distil("alone")
+    second = distil("alone", 1)
+    (layout.distilled("alone", 2) / "s0.parquet").write_bytes(b"PAR1")
+    done.clear()
+    study = changed("method", {})
+    _pretend(monkeypatch, study, "cpu")
+    beginning.main("alike")
+    distil("alike")
+    found = distil("alike", 1)
+    assert same(found, second)
+    assert done == []
+
+
+def test_a_joint_prefix_is_as_large_as_planned_whatever_became_of_the_one_before(done):
+    """It may have been ended early, or be one that nobody benchmarks."""
+    distil("joint", joint=True)
+    state = layout.distilled("joint", 1) / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"iterations": 1, "images_per_class": 1}))
+    assert distil("joint", 1, joint=True).ipc == 4
+    assert entry("control-joint-1")["iterations"] == 8
+    assert done == ["distil_segment"] * 2
 
 
 @pytest.mark.usefixtures("done")
