@@ -2,13 +2,19 @@
 
 --quick measures the small cases twice (for CI); --only match,steps or --only match:cifar10-ipc10 picks; on a machine
 with a GPU everything runs there, unless --device says otherwise. DVC's own cost is measured where DVC is installed.
+
+Ours runs as every stage of the product does, with torch made repeatable; the reference as torch comes. The file is
+written after every case. The same call again keeps the cases that it holds and goes on with the others; a file of
+another machine, another torch, or other --repeats or --threads is begun anew.
 """
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,57 +22,89 @@ from benchmarks import sequence, stages
 from benchmarks.cases import CASES, SETTINGS
 from benchmarks.measure import HEADER, Row, machine
 from dasm.memory import keep_freed_memory
+from dasm.precision import repeatable
+from dasm.tables import write_atomically
 
+_RESULTS = Path(__file__).parent / "results"
 _QUICK = {"match:digits", "steps:digits", "score:digits", "evaluate:digits"}
 
 
 def main() -> None:
     arguments = _arguments()
-    keep_freed_memory()  # as every stage does
+    begun = time.monotonic()
+    repeatable()  # these two as every stage does
+    keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    picked = [name for name in arguments.only.split(",") if name]
-    names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["sequence", "stages"]
     repeats = 2 if arguments.quick else arguments.repeats
-    before, found = machine(arguments.device), list[Row]()
+    path = _RESULTS / f"{arguments.name}.json"
+    settings = {"machine": machine(arguments.device), "repeats": repeats}
+    del settings["machine"]["load"]  # each case has its own
+    kept = _kept(path, settings)
     print(HEADER)
-    for name in names:
-        if picked and name not in picked and name.partition(":")[0] not in picked:
+    for name in _names(arguments):
+        if not arguments.again and any(row["name"] == name for row in kept):
+            print(f"{name:35} kept")
             continue
-        if arguments.quick and not picked and name not in _QUICK:
-            continue
-        kind, _, setting = name.partition(":")
-        if kind == "stages":
-            rows = stages.rows(repeats)
-        elif kind == "sequence":
-            rows = sequence.rows(repeats, arguments.device)
-        else:
-            rows = [CASES[kind](setting, repeats, arguments.device)]
+        if time.monotonic() - begun > 60 * arguments.minutes:
+            print(f"{arguments.minutes:g} minutes are over; the same call again goes on with {name}")
+            break
+        load = os.getloadavg()
+        rows = _measured(name, repeats, arguments.device)
         for row in rows:
             print("\n".join(row.lines()), flush=True)
-        found += rows
-    result = {
-        "when": time.strftime("%Y-%m-%d %H:%M"),
-        "machine": before,
-        "load_after": os.getloadavg(),
-        "rows": [row.plain() for row in found],
-    }
-    path = Path(__file__).parent / "results" / f"{arguments.name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"load {before['load'][0]:.1f} before, {os.getloadavg()[0]:.1f} after; {path}")
+        when = {"name": name, "when": time.strftime("%Y-%m-%d %H:%M"), "load": [load, os.getloadavg()]}
+        kept = [row for row in kept if row["name"] != name] + [when | row.plain() for row in rows]
+        text = json.dumps({**settings, "rows": kept}, indent=1) + "\n"
+        write_atomically(path, lambda file, text=text: file.write_text(text))
+    print(path)
+
+
+def _names(arguments: argparse.Namespace) -> list[str]:
+    names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["sequence", "stages"]
+    picked = [name for name in arguments.only.split(",") if name]
+    if picked:
+        return [name for name in names if name in picked or name.partition(":")[0] in picked]
+    return [name for name in names if name in _QUICK] if arguments.quick else names
+
+
+def _measured(name: str, repeats: int, device: str) -> list[Row]:
+    kind, _, setting = name.partition(":")
+    if kind == "stages":
+        return stages.rows(repeats)
+    if kind == "sequence":
+        return sequence.rows(repeats, device)
+    return [CASES[kind](setting, repeats, device)]
+
+
+def _kept(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text())
+    rows = before.pop("rows")
+    if before == settings:
+        return rows
+    print(f"{path} was measured on another machine or with other settings: it is begun anew")
+    return []
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--only", default="", help=f"comma list of {', '.join(CASES)}, sequence, stages, or kind:setting"
     )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--quick", action="store_true", help="small cases alone, two repeats")
+    parser.add_argument(
+        "--again", action="store_true", help="measure once more what the file holds, of the cases picked"
+    )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no case after so many")
+    parser.add_argument("--repeats", type=int, default=5, help="of every case")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch on the CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--name", default="latest", help="of the JSON file")
     return parser.parse_args()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -37,7 +37,8 @@ from dasm.windows import Window
 from tests.conftest import make_blobs
 from tests.pretended import CARD, OnCard, pretended
 
-pytestmark = pytest.mark.deep
+# Pretending replaces functions of torch.cuda that a real card needs.
+pytestmark = [pytest.mark.deep, pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")]
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 # A recorded step is another matter (tests/test_capture.py); here it is taken as it is.

@@ -149,6 +149,7 @@ def test_numbers_are_seen_in_a_backward_pass():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_iteration_waits_for_nothing_on_the_gpu(name, window, trainer, blobs, monkeypatch):

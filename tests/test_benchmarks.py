@@ -1,0 +1,159 @@
+"""What `python -m benchmarks` measures: ours as the product runs, the reference as torch comes, case by case."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import cases, measure
+from benchmarks.measure import Measured, Row, compare, machine
+from dasm import counts
+from dasm.precision import repeatable
+
+CASES = ["match:digits", "steps:digits", "score:digits"]
+
+
+@pytest.fixture
+def switches(monkeypatch):
+    """What `repeatable` switches, put back after the test."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = (
+        torch.get_deterministic_debug_mode(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.backends.cudnn.allow_tf32,
+    )
+    yield
+    torch.set_deterministic_debug_mode(before[0])
+    torch.utils.deterministic.fill_uninitialized_memory = before[1]
+    torch.backends.cudnn.allow_tf32 = before[2]
+
+
+@pytest.fixture(autouse=True)
+def _small_product(monkeypatch):
+    monkeypatch.setattr(measure, "_MATMUL", 64)
+
+
+def test_ours_runs_repeatably_and_the_reference_as_torch_comes(switches):  # noqa: ARG001
+    torch.set_deterministic_debug_mode("default")
+    assert torch.backends.cudnn.allow_tf32, "as torch comes"
+    seen = []
+
+    def note(who):
+        seen.append((who, torch.get_deterministic_debug_mode(), torch.backends.cudnn.allow_tf32))
+
+    repeatable()
+    compare(
+        "case", {"ours": lambda: note("ours")}, reference=lambda: note("reference"), repeats=2, device="cpu", note=""
+    )
+    assert seen == [("ours", 2, False), ("reference", 0, True)] * 3, "once to count, twice in turns"
+    note("afterwards")
+    assert seen[-1] == ("afterwards", 2, False)
+    told = machine("cpu")
+    assert told["ours_runs_with"]["deterministic"] == "error"
+    assert told["reference_runs_with"]["deterministic"] == "default"
+    assert [told[f"{who}_runs_with"]["tf32"]["convolutions"] for who in ("ours", "reference")] == [False, True]
+
+
+def test_a_reference_that_fails_leaves_torch_repeatable(switches):  # noqa: ARG001
+    def fail():
+        raise RuntimeError("out of luck")
+
+    repeatable()
+    with pytest.raises(RuntimeError, match="out of luck"):
+        compare("case", {}, reference=fail, repeats=1, device="cpu")
+    assert torch.get_deterministic_debug_mode() == 2 and not torch.backends.cudnn.allow_tf32
+
+
+def test_ours_is_counted_by_the_product_which_knows_of_replays():
+    """The stand-in for a replay calls nothing that torch could count."""
+    a = torch.ones(10, 10)
+    row = compare(
+        "case", {"ours": lambda: counts.count(flops=3 * 10**9)}, reference=lambda: a @ a, repeats=1, device="cpu"
+    )
+    assert row.ways["ours"].gflop == 3
+    assert row.ways["reference"].gflop == pytest.approx(2e-6)
+    assert row.matmul.gflop == pytest.approx(2 * 64**3 / 1e9)
+
+
+@pytest.mark.parametrize("kind", ["match", "steps", "score"])
+def test_on_a_cpu_both_counters_find_nearly_the_same_in_ours(kind, monkeypatch):
+    found = []
+
+    def both(case, ways, **_):
+        found.append([counter(ways["ours"]) for counter in (measure._gflop, measure._gflop_of_torch)])
+        return row(case)
+
+    monkeypatch.setattr(cases, "compare", both)
+    cases.CASES[kind]("digits", 1, "cpu")
+    ((mine, theirs),) = found
+    assert mine == pytest.approx(theirs, rel=0.02)
+
+
+def row(case):
+    return Row(case=case, note="", ways={"ours": Measured(seconds=[1.0], cpu_seconds=[1.0])})
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The command with cases that cost nothing; gives those that were measured and the names in the file."""
+    measured, state = [], SimpleNamespace(clock=0.0, killed="", repeatable=False)
+
+    def case(name):
+        assert state.repeatable, "as a stage of the product"
+        if name == state.killed:
+            raise KeyboardInterrupt
+        measured.append(name)
+        state.clock += 60
+        return row(name)
+
+    monkeypatch.setattr(benchmarks, "_RESULTS", tmp_path)
+    monkeypatch.setattr(benchmarks, "repeatable", lambda: setattr(state, "repeatable", True))
+    monkeypatch.setattr(benchmarks, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(benchmarks.time, "monotonic", lambda: state.clock)
+    for kind in cases.CASES:
+        monkeypatch.setitem(cases.CASES, kind, lambda setting, *_, kind=kind: case(f"{kind}:{setting}"))
+
+    def called(*options, killed=""):
+        measured.clear()
+        state.killed = killed
+        only = () if "--only" in options else ("--only", ",".join(CASES))
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "--threads", "1", "--device", "cpu", *only, *options])
+        if killed:
+            with pytest.raises(KeyboardInterrupt):
+                benchmarks.main()
+        else:
+            benchmarks.main()
+        rows = json.loads((tmp_path / "latest.json").read_text())["rows"]
+        assert all({"when", "load", "case", "ways"} <= set(row) for row in rows)
+        return measured, [row["name"] for row in rows]
+
+    yield called
+    torch.set_num_threads(1)
+
+
+def test_a_run_that_is_killed_keeps_what_it_measured_and_goes_on(run, tmp_path):
+    assert run(killed="score:digits") == (CASES[:2], CASES[:2])
+    assert run() == (CASES[2:], CASES)
+    assert run() == ([], CASES)
+    assert [path.name for path in tmp_path.iterdir()] == ["latest.json"]
+
+
+def test_again_measures_the_cases_picked_and_keeps_the_others(run):
+    run()
+    assert run("--again", "--only", "steps:digits") == (["steps:digits"], [CASES[0], CASES[2], CASES[1]])
+
+
+def test_no_case_begins_after_so_many_minutes(run, capsys):
+    assert run("--minutes", "1.5") == (CASES[:2], CASES[:2])
+    assert capsys.readouterr().out.count("the same call again goes on with score:digits") == 1
+    assert run("--minutes", "0.5") == (CASES[2:], CASES)
+
+
+@pytest.mark.parametrize("other", [("--repeats", "3"), ("--threads", "2"), ("--quick",)])
+def test_other_settings_begin_the_file_anew(run, capsys, other):
+    run()
+    assert run(*other, "--only", "steps:digits") == (["steps:digits"], ["steps:digits"])
+    assert "it is begun anew" in capsys.readouterr().out
