@@ -45,7 +45,7 @@ def segment(k: int, ipc: int, factor: int = 1):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The digits study, with noise for images and made-up accuracies."""
+    """The digits study in four segments, with noise for images and made-up accuracies."""
     root = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -54,7 +54,13 @@ def made(tmp_path_factory):
 
 
 def make() -> None:
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    study = params.read(ROOT / "params.yaml")
+    links = [{"k": k, "next": k + 1} for k in range(len(IPC))]
+    study |= {"chain": links, "rescore": links[:-1], "planned_ipc": sum(IPC)}
+    study["segment"] = {f"s{k}": {"ipc": ipc, "iterations": 96 * ipc} for k, ipc in enumerate(IPC)}
+    study["benchmark"]["states"] = [link["next"] for link in links]
+    with Path("params.yaml").open("w") as file:
+        YAML().dump(study, file)
     study = params.read()
     for k, ipc in enumerate(IPC):
         for arm, recipe in {
@@ -241,7 +247,7 @@ def test_a_wrong_number_of_arguments_gets_one_line(capsys, arguments):
         (lambda s: s["matching"].update(momentum=0.4), "s0.parquet: must be made with what params.yaml says, got 'ano"),
         (lambda s: s["segment"]["s1"].update(iterations=9), "s1.parquet: must be made with what params.yaml says, got"),
         (lambda s: s.update(seed=1), "another seed' (`dvc repro` makes it again)"),
-        (lambda s: s["selection"]["window"].update(width=0.5), "arms/dasm/selection.json: must be what params.yaml"),
+        (lambda s: s["selection"]["window"].update(width=0.4), "arms/dasm/selection.json: must be what params.yaml"),
         (lambda s: s["evaluator"].update(steps=9), "arms/dasm/evaluator.json: must be what params.yaml says"),
         (lambda s: s["method"].update(dasm={"matching": {"momentum": 0.1}}), "another matching'"),
     ],

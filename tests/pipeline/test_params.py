@@ -71,7 +71,7 @@ CASES = {
     "segments": ("segment", {"s0": {"ipc": 1, "iterations": 1}}, "segment must have s0, s1"),
     "networks": ("benchmark.networks", [], "benchmark: networks must be at least one, got []"),
     "twice": ("benchmark.networks", [{"name": "mlp"}, {"name": "mlp"}], "networks must be of different names"),
-    "states": ("benchmark.states", [1, 9], "benchmark.states must be in 1 … 4, got [1, 9]"),
+    "states": ("benchmark.states", [1, 9], "benchmark.states must be in 1 … 3, got [1, 9]"),
     "rescore": ("rescore", [{"k": 0, "next": 1}], "rescore must reach the last segment but one, got 1"),
 }
 
