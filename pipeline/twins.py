@@ -11,8 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
@@ -76,20 +76,20 @@ def sought(work: str, own: str) -> Iterator[Twin | None]:
         yield None
         return
     _LOCK.parent.mkdir(exist_ok=True)
-    with _LOCK.open("w") as file:
+    with _LOCK.open("w") as file, ExitStack() as kept:
         # A byte of its own for every work, and none of them is ever written. It is free again when the process ends.
         fcntl.lockf(file, fcntl.LOCK_EX, 1, int(work[:15], 16))
-        with TemporaryDirectory(prefix="twin-", dir=_LOCK.parent) as copies:
-            yield find(work, own, Path(copies))
+        # Made when there is something to copy: a stage that is killed at its work leaves no folder behind.
+        yield find(work, own, lambda: Path(kept.enter_context(TemporaryDirectory(prefix="twin-", dir=_LOCK.parent))))
 
 
-def find(work: str, own: str, copies: Path) -> Twin | None:
+def find(work: str, own: str, room: Callable[[], Path]) -> Twin | None:
     """Return work with this hash that was not done under the entry `own`, and whose files are as they were made.
 
     Args:
         work: the hash.
         own: name of one's own entry.
-        copies: an empty folder for copies of the files.
+        room: makes an empty folder for copies of the files.
     """
     for path in sorted(layout.LEDGER.glob("*.json")):
         content = _read(path)
@@ -100,6 +100,7 @@ def find(work: str, own: str, copies: Path) -> Twin | None:
                 continue
             contents = {Path(file): _read(Path(file)) for file in files}
             if all(_digest(content) == files[str(file)] for file, content in contents.items()):
+                copies = room()
                 for file, content in contents.items():
                     (copies / file.name).write_bytes(content or b"")
                 return Twin(entry, origin, [copies / file.name for file in contents])

@@ -1,8 +1,8 @@
 """A window of fixed width whose place grows with the number of segments, the naive curriculum (Bengio et al., 2009).
 
 Within-class rank fractions u (0 easiest) are kept in [a, a + width) with
-a = (1 - width - skip_hardest) * min(1, segments / (planned_segments - 1)) ** exponent. A control for `budget`: where
-segments grow in size, the last and largest of them own most images and all of these come from the hard end.
+a = (1 - width - skip_hardest) * min(1, segments / (planned_segments - 1)) ** exponent. Unlike with `budget` the last
+segment always sees the hard end, however few there are; where segments grow in size, most images then come from there.
 """
 
 from dataclasses import dataclass

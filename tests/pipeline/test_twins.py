@@ -446,8 +446,8 @@ def test_what_becomes_of_the_twins_files_later_is_no_matter(done, monkeypatch):
     first = distil("alone")
     finding = twins.find
 
-    def clearing(work, own, copies):
-        twin = finding(work, own, copies)
+    def clearing(work, own, room):
+        twin = finding(work, own, room)
         shutil.rmtree(layout.distilled("alone", 1))
         return twin
 
