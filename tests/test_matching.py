@@ -90,7 +90,8 @@ def of_width(trainer, width):
 
 
 # A first convolution of twelve channels is a stem.
-@pytest.mark.parametrize("width", [4, pytest.param(12, marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("width", [4, 12])
 def test_a_hundred_steps_with_all_classes_at_once_equal_the_class_loop(trainer, blobs, double, width):
     trainer = of_width(trainer, width)
     options = {"metric": "l1", "real_batch": 8, "inner_iterations": 30, "network_images": 16}

@@ -120,6 +120,7 @@ def test_the_gradient_reaches_every_weight(name, options, side):
     assert torch.equal(inputs, kept)
 
 
+@deep
 @every_variant
 def test_a_gradient_on_the_weights_can_be_matched_by_moving_the_image(name, options):
     """Differentiated twice, and against differences of the loss's gradient along one direction of the image."""

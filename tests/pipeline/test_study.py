@@ -232,6 +232,7 @@ def test_a_new_plug_in_and_a_comment_run_nothing_but_the_check(root):
     lock.write_text(locked)
 
 
+@pytest.mark.deep
 def test_a_killed_stage_goes_on_where_it_was_and_ends_with_the_same_bytes(root):
     """SIGKILL in the middle of a segment, at least two checkpoints in."""
     whole = digests(root / "data/distilled/dasm/2")

@@ -404,6 +404,7 @@ def first_state(done):
     return done
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("stage", INPUTS)
 def test_each_stage_does_anew_what_any_input_makes_different(first_state, monkeypatch, stage):
     main, does, inputs = INPUTS[stage]
