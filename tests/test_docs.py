@@ -81,6 +81,7 @@ def test_its_files_are_those_of_an_export(project):
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 def test_its_training_script_trains(project, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "my-set", "2"])
     runpy.run_path(str(ROOT / "docs/train.py"))

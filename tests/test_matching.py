@@ -127,7 +127,7 @@ def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
     assert history[-10:].mean() < history[:10].mean()
 
 
-@pytest.mark.parametrize("learnt", [0, 2])
+@pytest.mark.parametrize("learnt", [0, pytest.param(2, marks=pytest.mark.deep)])
 def test_an_interrupted_run_ends_with_the_same_bytes(matching, blobs, tmp_path, learnt):
     """Stopped at every possible iteration, on and between network draws, fresh ones and such as know the prefix.
 

@@ -220,6 +220,7 @@ def test_a_change_to_one_segment_leaves_the_earlier_ones(root):
     assert stale(root) == set()
 
 
+@pytest.mark.deep
 def test_a_new_plug_in_and_a_comment_run_nothing_but_the_check(root):
     matching, lock = root / "dasm/matching.py", root / "dvc.lock"
     before, locked = matching.read_text(), lock.read_text()
