@@ -24,7 +24,6 @@ from pipeline.templates import stages
 PART = 15 << 20  # bytes of one archive file; a machine may limit these too
 _MEGABYTES = 60
 _MARGIN = 20 << 10  # what closes an archive
-_HERE = ("check", "prepare")  # stages that are done at home
 
 
 def pack(study: str, folder: str, megabytes: str = str(_MEGABYTES), trip: str = "1") -> None:
@@ -74,8 +73,9 @@ def unpack(study: str, folder: str) -> None:
     for part in first:
         _extract(sorted(part.parent.glob(f"{part.stem}.*")))
     _call("dvc", "repro", "--quiet", "prepare")
-    written = [stage for stage in stages(found) if stage.name not in _HERE]
-    identity, _ = walk.identities([stage for stage in stages(found) if stage.name != "check"], found)
+    walked = [stage for stage in stages(found) if stage.name != "check"]
+    identity, _ = walk.identities(walked, found)
+    written = [stage for stage in walked if stage.name != "prepare"]  # done a line above
     whole = [s.name for s in written if walk.is_made(s, identity[s.name]) and all(Path(p).exists() for p in s.deps)]
     if whole:
         _call("dvc", "commit", "--force", "--quiet", *whole)

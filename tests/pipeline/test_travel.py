@@ -40,7 +40,8 @@ def made(tmp_path, monkeypatch):
     write(".checkpoints/dasm-1-ab.safetensors", 3, 25)
     write(".checkpoints/walk/teacher", 0.001, 26)
     write(".checkpoints/lock", 0, 0)
-    stamped(tmp_path / "away")
+    for one in (STAGE, STAGE_WITHOUT_OUTPUT):  # as a walk leaves it that has made everything
+        travel.walk._stamp(one, "same")
     study = {"study": "narrow", "arms": ["dasm"], "controls": ["idc", "absent"], "coresets": []}
     monkeypatch.setattr(travel.params, "read", lambda: study)
     return tmp_path
@@ -64,15 +65,6 @@ def arrived(made, monkeypatch, megabytes="60"):
     travel.unpack("narrow", str(out))
     assert ("dvc", "commit", "--force", "--quiet", "distill@dasm-s0") in called
     return relative(home)
-
-
-def stamped(root):
-    """As a walk leaves it that has made everything."""
-    before = Path.cwd()
-    os.chdir(root)
-    for one in (STAGE, STAGE_WITHOUT_OUTPUT):
-        travel.walk._stamp(one, "same")
-    os.chdir(before)
 
 
 def stage(name, *outs):
