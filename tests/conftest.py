@@ -18,7 +18,20 @@ settings.load_profile("dasm")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+    _repeatable()
+
+
+@pytest.fixture(autouse=True)
+def _whatever_ran_before():
+    """A stage that ran in this process has switched torch for good, and so may a test."""
+    _repeatable()
+
+
+def _repeatable() -> None:
+    """As the product runs, and with fresh memory filled, which finds reads of what was never written."""
     torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def make_blobs(per_class: int, seed: int, classes: int = 3, side: int = 8, channels: int = 1) -> LabelledImages:

@@ -13,22 +13,15 @@ from benchmarks.measure import Measured, Row, compare, machine
 from dasm import counts
 from dasm.precision import repeatable
 
+ROUNDS = torch.backends.cudnn.allow_tf32  # read before any test
 CASES = ["match:digits", "steps:digits", "score:digits"]
 
 
 @pytest.fixture
-def switches(monkeypatch):
-    """What `repeatable` switches, put back after the test."""
+def _as_torch_comes(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = (
-        torch.get_deterministic_debug_mode(),
-        torch.utils.deterministic.fill_uninitialized_memory,
-        torch.backends.cudnn.allow_tf32,
-    )
-    yield
-    torch.set_deterministic_debug_mode(before[0])
-    torch.utils.deterministic.fill_uninitialized_memory = before[1]
-    torch.backends.cudnn.allow_tf32 = before[2]
+    torch.set_deterministic_debug_mode("default")
+    torch.backends.cudnn.allow_tf32 = ROUNDS
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +29,9 @@ def _small_product(monkeypatch):
     monkeypatch.setattr(measure, "_MATMUL", 64)
 
 
-def test_ours_runs_repeatably_and_the_reference_as_torch_comes(switches):  # noqa: ARG001
-    torch.set_deterministic_debug_mode("default")
-    assert torch.backends.cudnn.allow_tf32, "as torch comes"
+@pytest.mark.usefixtures("_as_torch_comes")
+def test_ours_runs_repeatably_and_the_reference_as_torch_comes():
+    assert ROUNDS, "as torch comes"
     seen = []
 
     def note(who):
@@ -57,7 +50,8 @@ def test_ours_runs_repeatably_and_the_reference_as_torch_comes(switches):  # noq
     assert [told[f"{who}_runs_with"]["tf32"]["convolutions"] for who in ("ours", "reference")] == [False, True]
 
 
-def test_a_reference_that_fails_leaves_torch_repeatable(switches):  # noqa: ARG001
+@pytest.mark.usefixtures("_as_torch_comes")
+def test_a_reference_that_fails_leaves_torch_repeatable():
     def fail():
         raise RuntimeError("out of luck")
 
