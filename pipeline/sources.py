@@ -7,9 +7,10 @@ exactly when a line that it can execute has changed.
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 #: Packages whose modules are followed.
 OURS = ("dasm", "pipeline")
@@ -29,20 +30,25 @@ def closure(modules: Iterable[str], root: Path = Path(), packages: Sequence[str]
         Paths relative to `root`, those of the packages around each module included.
     """
     found: set[Path] = set()
+    asked: set[str] = set()
     todo = list(modules)
     while todo:
-        parts = todo.pop().split(".")
-        for end in range(1, len(parts) + 1):
-            path = _file(parts[:end], root) if parts[0] in packages else None
-            if path is not None and path not in found:
-                found.add(path)
-                todo += _imports(root / path)
+        name = todo.pop()
+        package, _, _ = name.rpartition(".")
+        if name in asked or name.partition(".")[0] not in packages:
+            continue
+        asked.add(name)
+        todo += [package] if package else []
+        path = _file(name.split("."), root)
+        if path is not None and path not in found:
+            found.add(path)
+            todo += _said((root / path).read_bytes()).imports
     return found
 
 
 def digests(files: Iterable[Path], root: Path = Path()) -> dict[str, str]:
     """Return a digest of what each file says, by path; of Python without comments, docstrings and layout."""
-    return {str(path): _digest(root / path) for path in sorted(files)}
+    return {str(path): _digest((root / path).read_bytes(), path.suffix) for path in sorted(files)}
 
 
 def _file(parts: list[str], root: Path) -> Path | None:
@@ -51,31 +57,34 @@ def _file(parts: list[str], root: Path) -> Path | None:
     return next((path for path in candidates if (root / path).is_file()), None)
 
 
-def _imports(file: Path) -> tuple[str, ...]:
-    return _imported(file.read_bytes())
+class _Said(NamedTuple):
+    imports: tuple[str, ...]
+    digest: str
 
 
 # By content, because the same file is part of most stages, and parsing it is what a blueprint takes.
 @lru_cache(maxsize=1024)
-def _imported(content: bytes) -> tuple[str, ...]:
-    names = []
-    for node in ast.walk(ast.parse(content)):
+def _said(content: bytes) -> _Said:
+    tree = ast.parse(content)
+    imports = tuple(_imported(tree))  # before the tree loses its docstrings
+    return _Said(imports, _hash(json.dumps(_plain(_without_docstrings(tree))).encode()))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # `from a import b` may name a module or what is in it.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _digest(file: Path) -> str:
-    return _digested(file.read_bytes(), file.suffix == ".py")
+def _digest(content: bytes, suffix: str) -> str:
+    return _said(content).digest if suffix == ".py" else _hash(content)
 
 
-@lru_cache(maxsize=1024)
-def _digested(content: bytes, python: bool) -> str:
-    if python:
-        content = json.dumps(_plain(_without_docstrings(ast.parse(content)))).encode()
+def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

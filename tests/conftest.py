@@ -53,7 +53,7 @@ def make_blobs(per_class: int, seed: int, classes: int = 3, side: int = 8, chann
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def blobs() -> LabelledImages:
     """Sixteen images of each of three classes."""
     return make_blobs(16, seed=0)
@@ -64,7 +64,7 @@ def task() -> Task:
     return Task(train=make_blobs(16, 0), validation=make_blobs(8, 1), test=make_blobs(8, 2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trainer() -> Trainer:
     """A tiny convolutional network and a short recipe."""
     recipe = Recipe(batch_size=16, learning_rate=0.05, augmentation=("color", "crop"), cutmix=0.5)

@@ -1,6 +1,6 @@
 """The method: reduction to joint distillation, what the evaluators see, resume, from easy to hard."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -19,13 +19,14 @@ from dasm.segments import SegmentPlan, decoded, freeze
 from dasm.selection import Selection
 from dasm.sequential import Sequential
 from dasm.train import Trainer
+from dasm.types import Segment
 from dasm.windows.budget import Budget
 from tests.conftest import make_blobs
 
 PLANS = [SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def method(trainer) -> Sequential:
     return Sequential(
         matching=Matching(
@@ -38,6 +39,43 @@ def method(trainer) -> Sequential:
         selection=Selection(score=Loss(), window=Budget(width=0.5)),
         planned_ipc=3,
     )
+
+
+@dataclass
+class Watched:
+    """One run of the three plans, and everything that went on in it."""
+
+    segments: list[Segment] = field(default_factory=list)
+    trainings: list[tuple[int, int, int]] = field(default_factory=list)
+    evaluators: list[tuple] = field(default_factory=list)
+    choices: list[tuple] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def watched(method, blobs) -> Watched:
+    seen = Watched()
+    learn, train, choose = Trainer.train, Evaluators.train, Selection.choose
+
+    def spy_learn(self, data, steps, stream, snapshots=1, **options):
+        seen.trainings.append((len(data), steps, stream))
+        return learn(self, data, steps, stream, snapshots, **options)
+
+    def spy_train(self, parts, state, seed, previous=()):
+        found = train(self, parts, state, seed, previous)
+        seen.evaluators.append((state, len(parts), previous, found))
+        return found
+
+    def spy_choose(self, real, evaluators, *, reference, **options):
+        found = choose(self, real, evaluators, reference=reference, **options)
+        seen.choices.append((evaluators, [id(network) for network in reference], *found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train", spy_learn)
+        patch.setattr(Evaluators, "train", spy_train)
+        patch.setattr(Selection, "choose", spy_choose)
+        seen.segments += method.distil(blobs, PLANS, seed=0)
+    return seen
 
 
 def equal(first, second) -> bool:
@@ -92,22 +130,13 @@ def test_a_window_of_width_one_is_no_window_in_matching(method, blobs):
     assert torch.equal(segment.images, plain_idc(method, blobs, 2, 5, seed=0))
 
 
-def test_evaluators_see_the_real_set_and_then_all_segments_so_far(method, blobs, monkeypatch):
-    seen = []
-    train = Trainer.train
-
-    def spy(self, data, steps, stream, snapshots=1, **options):
-        seen.append((len(data), steps, stream, data.images[: len(data) // 2].float().sum().item()))
-        return train(self, data, steps, stream, snapshots, **options)
-
-    monkeypatch.setattr(Trainer, "train", spy)
-    segments = list(method.distil(blobs, PLANS, seed=0))
+def test_evaluators_see_the_real_set_and_then_all_segments_so_far(watched, blobs):
     decoded_per_segment = 3 * 1 * 2**2
     n, m = len(blobs), decoded_per_segment
-    assert [size for size, *_ in seen] == [n, n, m, m, 2 * m, 2 * m]
-    assert [steps for _, steps, *_ in seen] == [4, 4, 8, 8, 8, 8]
-    assert len({stream for _, _, stream, _ in seen}) == 6, "no two networks share a stream"
-    assert len(decoded(segments[:2], blobs)) == 2 * m
+    assert [size for size, *_ in watched.trainings] == [n, n, m, m, 2 * m, 2 * m]
+    assert [steps for _, steps, _ in watched.trainings] == [4, 4, 8, 8, 8, 8]
+    assert len({stream for *_, stream in watched.trainings}) == 6, "no two networks share a stream"
+    assert len(decoded(watched.segments[:2], blobs)) == 2 * m
 
 
 def test_training_streams_differ_over_roots_states_and_networks(method, blobs, monkeypatch):
@@ -119,8 +148,8 @@ def test_training_streams_differ_over_roots_states_and_networks(method, blobs, m
     assert len(set(streams)) == len(streams) == 8 * 4 * 2
 
 
-def test_a_run_that_goes_on_from_any_segment_equals_an_uninterrupted_one(method, blobs):
-    whole = list(method.distil(blobs, PLANS, seed=0))
+def test_a_run_that_goes_on_from_any_segment_equals_an_uninterrupted_one(method, blobs, watched):
+    whole = watched.segments
     for done in range(1, 3):
         rest = list(method.distil(blobs, PLANS, seed=0, prefix=whole[:done]))
         assert equal(whole[done:], rest)
@@ -134,55 +163,34 @@ def test_a_run_goes_on_though_its_evaluators_do_not_start_afresh(method, blobs):
     assert equal(whole[3:], list(warm.distil(blobs, plans, seed=0, prefix=whole[:3])))
 
 
-def test_every_state_goes_on_from_the_networks_of_the_one_before(method, blobs, monkeypatch):
-    seen, asked, train, choose = [], [], Evaluators.train, Selection.choose
-
-    def spy(self, parts, state, seed, previous=()):
-        found = train(self, parts, state, seed, previous)
-        seen.append((state, len(parts), previous, found))
-        return found
-
-    def ask(self, real, evaluators, *, reference, **options):
-        asked.append((evaluators, [id(network) for network in reference]))
-        return choose(self, real, evaluators, reference=reference, **options)
-
-    monkeypatch.setattr(Evaluators, "train", spy)
-    monkeypatch.setattr(Selection, "choose", ask)
-    list(method.distil(blobs, PLANS, seed=0))
+def test_every_state_goes_on_from_the_networks_of_the_one_before(watched):
+    seen = watched.evaluators
     assert [(state, parts) for state, parts, *_ in seen] == [(0, 1), (1, 1), (2, 2)]
     assert not seen[1][2], "teachers are not handed on"
     assert [id(network) for network in seen[2][2]] == [id(snapshots[-1]) for snapshots in seen[1][3]]
-    assert all(evaluators is found for (evaluators, _), (*_, found) in zip(asked, seen, strict=True))
+    assert all(asked is found for (asked, *_), (*_, found) in zip(watched.choices, seen, strict=True))
     teachers = [id(snapshots[-1]) for snapshots in seen[0][3]]
-    assert [reference for _, reference in asked] == [[], teachers, teachers]
+    assert [reference for _, reference, *_ in watched.choices] == [[], teachers, teachers]
 
 
-def test_a_longer_plan_keeps_the_segments_there_are(method, blobs):
-    assert equal(list(method.distil(blobs, PLANS[:2], seed=0)), list(method.distil(blobs, PLANS, seed=0))[:2])
+def test_a_longer_plan_keeps_the_segments_there_are(method, blobs, watched):
+    assert equal(list(method.distil(blobs, PLANS[:2], seed=0)), watched.segments[:2])
 
 
-def test_seeds_are_streams_zero_included(method, blobs):
+def test_seeds_are_streams_zero_included(method, blobs, watched):
     first = [next(method.distil(blobs, PLANS[:1], seed=seed)).images for seed in (0, 1, -1)]
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], first[2])
-    assert torch.equal(first[0], next(method.distil(blobs, PLANS[:1], seed=0)).images)
+    assert torch.equal(first[0], watched.segments[0].images)
 
 
-def test_windows_move_from_easy_to_hard(method, blobs, monkeypatch):
-    kept = []
-    choose = Selection.choose
-
-    def spy(self, *args, **kwargs):
-        difficulty, weights = choose(self, *args, **kwargs)
-        kept.append((float(difficulty.score[weights > 0].mean() - difficulty.score.mean()), int((weights > 0).sum())))
-        return difficulty, weights
-
-    monkeypatch.setattr(Selection, "choose", spy)
-    segments = list(method.distil(blobs, PLANS, seed=0))
-    assert [count for _, count in kept] == [48, 24, 24], "everyone first (A2), then half of each class"
-    assert kept[1][0] < kept[2][0], "inside the window it gets harder relative to the whole"
-    assert [s.lower for s in segments] == pytest.approx([0, 0.1875, 0.375]), "1/6 and 1/3, up to the next of 16 ranks"
-    assert [s.upper for s in segments] == pytest.approx([1, 0.6875, 0.875])
+def test_windows_move_from_easy_to_hard(watched):
+    scores, weights = zip(*((table.score, weights) for *_, table, weights in watched.choices), strict=True)
+    inside = [float(s[w > 0].mean() - s.mean()) for s, w in zip(scores, weights, strict=True)]
+    assert [int((w > 0).sum()) for w in weights] == [48, 24, 24], "everyone first (A2), then half of each class"
+    assert inside[1] < inside[2], "inside the window it gets harder relative to the whole"
+    assert [s.lower for s in watched.segments] == pytest.approx([0, 0.1875, 0.375]), "1/6, 1/3, up to the next of 16"
+    assert [s.upper for s in watched.segments] == pytest.approx([1, 0.6875, 0.875])
 
 
 def test_segments_start_from_images_of_their_window_and_never_twice_from_one(method, monkeypatch):
@@ -206,8 +214,8 @@ def test_without_windows_the_segments_start_from_the_images_of_one_joint_set(met
         assert set(parts.tolist()) == set(joint.sources[joint.labels == label].flatten().tolist())
 
 
-def test_a_frozen_segment_is_what_is_scored_and_decoded(method, blobs):
-    (segment,) = method.distil(blobs, PLANS[:1], seed=0)
+def test_a_frozen_segment_is_what_is_scored_and_decoded(watched, blobs):
+    segment = watched.segments[0]
     assert segment.images.dtype == torch.uint8
     again = decoded([segment], blobs)
     assert len(again) == 12
