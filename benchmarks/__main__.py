@@ -63,8 +63,10 @@ def _names(arguments: argparse.Namespace) -> list[str]:
     names = [f"{kind}:{setting}" for kind in CASES for setting in SETTINGS] + ["sequence", "stages"]
     picked = [name for name in arguments.only.split(",") if name]
     if picked:
-        return [name for name in names if name in picked or name.partition(":")[0] in picked]
-    return [name for name in names if name in _QUICK] if arguments.quick else names
+        names = [name for name in names if name in picked or name.partition(":")[0] in picked]
+    elif arguments.quick:
+        names = [name for name in names if name in _QUICK]
+    return [sequence.name() if name == "sequence" else name for name in names]
 
 
 def _measured(name: str, repeats: int, device: str) -> list[Row]:

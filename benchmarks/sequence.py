@@ -26,10 +26,21 @@ from dasm.sequential import Sequential
 from dasm.store import read_split
 from dasm.types import LabelledImages
 
+_READABLE = find_spec("ruamel") and find_spec("pipeline")
+
+
+def name() -> str:
+    """Return what the case is called: each study is a case of its own."""
+    if not _READABLE:
+        return "sequence"
+    from pipeline import params
+
+    return f"sequence:{params.read()['study']}"
+
 
 def rows(repeats: int, device: str) -> list[Row]:
     """Measure the study of `params.yaml`, where the parameters can be read."""
-    if not (find_spec("ruamel") and find_spec("pipeline")):
+    if not _READABLE:
         return []
     from pipeline import methods, params
 

@@ -47,7 +47,9 @@ def decode(
     if tiles.is_cuda:
         # The same sums as two products with matrices of weights. There the way back through `interpolate` repeats
         # itself only in a form of a hundred launches.
-        down, across = (_stretch(tiles, dim, side) for dim, side in ((2, height), (3, width)))
+        down, across = (
+            _weights(tiles.shape[dim], side, tiles.dtype, tiles.device) for dim, side in ((2, height), (3, width))
+        )
         return down @ tiles @ across.T
     return F.interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
 
@@ -90,10 +92,6 @@ def mosaic(images: Float[Tensor, "n c h w"], factor: int) -> Float[Tensor, "m c 
         ],
         dim=2,
     )
-
-
-def _stretch(tiles: Tensor, dim: int, side: int) -> Float[Tensor, "s t"]:
-    return _weights(tiles.shape[dim], side, tiles.dtype, tiles.device)
 
 
 @lru_cache(maxsize=16)

@@ -140,6 +140,15 @@ def test_again_measures_the_cases_picked_and_keeps_the_others(run):
     assert run("--again", "--only", "steps:digits") == (["steps:digits"], [CASES[0], CASES[2], CASES[1]])
 
 
+def test_the_method_is_a_case_of_its_own_for_every_study(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmarks.sequence, "rows", lambda *_: [row(benchmarks.sequence.name())])
+    for study in ("one", "two", "one"):
+        (tmp_path / "params.yaml").write_text(f"study: {study}\n")
+        _, names = run("--only", "sequence")
+    assert names == ["sequence:one", "sequence:two"]
+
+
 def test_no_case_begins_after_so_many_minutes(run, capsys):
     assert run("--minutes", "1.5") == (CASES[:2], CASES[:2])
     assert capsys.readouterr().out.count("the same call again goes on with score:digits") == 1
