@@ -159,11 +159,21 @@ def draw(
     return _one(transform, generator) if "one" in operations else transform
 
 
+def others_than_one(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """Return the operations that `one` picks from, without itself.
+
+    Raises:
+        ConfigError: it stands alone.
+    """
+    others = tuple(name for name in operations if name != "one")
+    require(bool(others), "augmentation: one must have others to pick from", [*operations])
+    return others
+
+
 def _one(transform: Transform, generator: torch.Generator) -> Transform:
     # Picked after the parameters, which are then those of a draw without `one`. A number that decides what is done next
     # cannot wait for a GPU: there it comes from a CPU generator with the same seed.
-    others = tuple(name for name in transform.operations if name != "one")
-    require(bool(others), "augmentation: one must have others to pick from", transform.operations)
+    others = others_than_one(transform.operations)
     if generator.device.type != "cpu":
         generator = torch.Generator().manual_seed(generator.initial_seed())
     picked = int(torch.randint(0, len(others), (), generator=generator))

@@ -1,7 +1,8 @@
 """Multi-formation: one stored image holds f x f training images (IDC, arXiv 2205.14959, section 4.1).
 
 Deviations from IDC's released code: 1. the images to decode are chosen first and only they are decoded (the same
-distribution for less work); 2. `bound` and `multi` modes are not offered.
+distribution for less work); 2. `bound` and `multi` modes are not offered; 3. where f does not divide the side, the
+tiles of an initial image are cut as decoding cuts them, where IDC makes the first ones a pixel larger.
 """
 
 from dataclasses import replace

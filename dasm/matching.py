@@ -58,6 +58,9 @@ class Matching:
         require(self.factor >= 1, "factor must be >= 1", self.factor)
         require(self.patience is None or self.patience >= 1, "patience must be >= 1", self.patience)
         require(0 <= self.tolerance < 1, "tolerance must be in [0, 1)", self.tolerance)
+        joins = self.objective.joins_prefix or not self.match_prefix
+        name = type(self.objective).__name__.lower()
+        require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)
         _ = self.rule
 
     @property

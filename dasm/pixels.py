@@ -25,9 +25,10 @@ class PixelRule:
         momentum: of SGD, or Adam's first moment, in [0, 1).
         second: Adam's second moment, in [0, 1).
         decay: decoupled weight decay of AdamW, >= 0.
-        by_budget: scale the rate by `planned_ipc / 10 * (side / 32) ** 2`, as IDC (arXiv 2205.14959) does. It follows
-            the *planned* images per class, so that at equal total iterations every stored image moves as far as in
-            joint distillation (A14).
+        by_budget: scale the rate by `planned_ipc / 10 * (side / reference_side) ** 2`, as IDC (arXiv 2205.14959) does.
+            It follows the *planned* images per class, so that at equal total iterations every stored image moves as far
+            as in joint distillation (A14).
+        reference_side: pixels a side for which the rate is meant.
         normalised: the rate is meant for normalised pixels x = (p - mean) / std, in which most papers keep their sets;
             the same step in p is std ** 2 times the gradient for SGD, and std times the step for Adam.
         schedule: `constant`, or `cosine` to zero over the segment's iterations.
@@ -39,6 +40,7 @@ class PixelRule:
     second: float = 0.999
     decay: float = 0.0
     by_budget: bool = False
+    reference_side: int = 32
     normalised: bool = False
     schedule: Literal["constant", "cosine"] = "constant"
 
@@ -48,13 +50,15 @@ class PixelRule:
         require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
         require(0 <= self.second < 1, "second must be in [0, 1)", self.second)
         require(self.decay >= 0, "decay must be >= 0", self.decay)
+        require(self.reference_side >= 1, "reference_side must be >= 1", self.reference_side)
         # The closed form of SGD's turns moves pixels by an earlier iteration's velocity: with one rate only.
         steady = self.kind != "sgd" or self.schedule == "constant"
         require(steady, "schedule must be constant for sgd", self.schedule)
 
     def rate(self, planned_ipc: int, side: int) -> float:
         """Return the learning rate for a set of `planned_ipc` images per class of `side` pixels."""
-        return self.learning_rate * (planned_ipc / 10 * (side / 32) ** 2 if self.by_budget else 1.0)
+        scale = planned_ipc / 10 * (side / self.reference_side) ** 2 if self.by_budget else 1.0
+        return self.learning_rate * scale
 
     def share(self, iteration: int, iterations: int) -> float:
         """Return the part of the rate, in (0, 1], that is in force at an iteration (from 0)."""

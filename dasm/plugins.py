@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 import types
 import typing
@@ -123,6 +124,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - one br
         return build(kind, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: must be finite, got {value!r}")
     if type(value) is not kind and not (isinstance(value, kind) and not isinstance(value, bool)):
         raise ConfigError(f"{where}: must be {kind.__name__}, got {value!r}")
     return kind(value)

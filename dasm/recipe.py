@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from dasm.augment import Operation
+from dasm.augment import Operation, others_than_one
 from dasm.errors import require
 from dasm.precision import Precision
 
@@ -49,6 +49,8 @@ class Recipe:
         require(0 < self.decay <= 1, "decay must be in (0, 1]", self.decay)
         require(all(0 <= at <= 1 for at in self.decay_at), "decay_at must lie in [0, 1]", self.decay_at)
         require(0 <= self.cutmix <= 1, "cutmix must be in [0, 1]", self.cutmix)
+        if "one" in self.augmentation:
+            others_than_one(self.augmentation)
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of step number `step` (from 0) out of `steps`."""

@@ -34,17 +34,32 @@ def main(arguments: list[str]) -> int:
     # than one on a busy two-core machine (benchmarks/README.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     function = getattr(importlib.import_module(_OTHERS.get(name, f"pipeline.stages.{name}")), _entry(name))
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(*rest)
+        given = signature.bind(*rest)
     except TypeError as error:
         print(f"python -m pipeline {name}: {error}", file=sys.stderr)
         return 1
     try:
-        function(*rest)
+        for key, text in given.arguments.items():
+            if signature.parameters[key].annotation is int:
+                given.arguments[key] = _number(text, key)
+        function(*given.args, **given.kwargs)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except FileNotFoundError as error:
+        if not str(error.filename).startswith("data/"):
+            raise
+        print(f"error: {error.filename}: no such file (`dvc repro` makes what a stage reads)", file=sys.stderr)
+        return 1
     return 0
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{name}: must be a number from 0, got {text!r}")
+    return int(text)
 
 
 def _entry(name: str) -> str:

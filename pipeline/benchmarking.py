@@ -1,6 +1,6 @@
 """What the benchmark of a prefix and that of the full set have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 
 import dasm
 from dasm.counts import Counts, counting
+from dasm.errors import ConfigError
 from dasm.evaluate import Protocol, evaluate
 from dasm.networks import Network
 from dasm.plugins import build
@@ -23,8 +24,9 @@ def judge(
     protocol = params.section(study, Protocol, "benchmark.protocol")
     networks = params.value(study, "benchmark.networks")
     results, costs = {}, {}
-    for number, options in enumerate(networks):
-        name, network = options["name"], build(Network, options, f"benchmark.networks[{number}]")  # type: ignore[type-abstract]
+    built = [_fitting(options, f"benchmark.networks[{number}]", task) for number, options in enumerate(networks)]
+    for options, network in zip(networks, built, strict=True):
+        name = options["name"]
         costs[name] = Counts()
         with counting(costs[name]):
             results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
@@ -39,3 +41,13 @@ def judge(
         "device": task.train.labels.device.type,
     }
     write_results(path, results, costs, identity, {"arm": identity["arm"]})
+
+
+def _fitting(options: Mapping[str, Any], where: str, task: Task) -> Network:
+    """Return a network that can look at images of the task's size; of all of them, before the first one trains."""
+    network = build(Network, options, where)  # type: ignore[type-abstract]
+    try:
+        network.build(task.train.image_shape, task.train.num_classes, 0)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return network

@@ -48,8 +48,9 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     prefix = [] if joint else read_segments(before)
     weights = torch.ones(len(real)) if weights is None else weights
     follows = matching.objective.needs_experts
-    made_with = {name: params.value(study, name) for name in ("threads", *(("experts",) if follows else ()))}
-    work = _identity(matching, plan, real, prefix, weights, rank, [planned_ipc, seed, device, made_with])
+    experts = recipes.followed(study, first=not prefix) if follows else None
+    threads = params.value(study, "threads")
+    work = _identity(matching, plan, real, prefix, weights, rank, [planned_ipc, seed, device, threads, experts])
     name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
     own_entry = f"{stage}-{arm}-{k}"
     with twins.sought(work, own_entry) as twin, runtime.ledger(stage, own_entry, arm=arm) as entry:
@@ -81,7 +82,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
             segment,
             real,
             arm=arm,
-            recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=follows),
+            recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=experts),
             scores=None if rank is None else lineage.fingerprint("window", {"weights": weights, "rank": rank}),
         )
         twins.record(entry, work, [after / f"s{segment.index}.parquet"])

@@ -85,8 +85,12 @@ def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, A
         return [recipes.picked(study, arm, plan["ipc"]) for plan in plans]
     follows = methods.section(study, arm, "matching", Matching).objective.needs_experts
     if methods.is_joint(study, arm):
-        plans = [{key: sum(plan[key] for plan in plans) for key in ("ipc", "iterations")}]
-    return [recipes.distilled(study, arm, plan["ipc"], plan["iterations"], experts=follows) for plan in plans]
+        plans = [methods.whole_plan(study, arm, state - 1)]
+    followed = [recipes.followed(study, first=k == 0) if follows else None for k in range(len(plans))]
+    return [
+        recipes.distilled(study, arm, plan["ipc"], plan["iterations"], experts=experts)
+        for plan, experts in zip(plans, followed, strict=True)
+    ]
 
 
 def _sha256(file: Path) -> str:

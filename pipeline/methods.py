@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from math import inf
 from typing import Any, TypeVar
 
 from dasm.errors import ConfigError, require
@@ -77,7 +78,7 @@ def prefix_due(arm: str, state: int) -> bool:
 def check(study: Mapping[str, Any]) -> None:
     """Refuse departures of arms that there are not, or in blocks that an arm of the kind does not have."""
     groups = {arm: group for group in BLOCKS for arm in params.value(study, group)}
-    for arm, change in params.value(study, "method").items():
+    for arm, change in departures(study).items():
         require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
@@ -90,7 +91,7 @@ def check(study: Mapping[str, Any]) -> None:
             raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
         share = change.get("effort", 1.0)
         number = isinstance(share, int | float) and not isinstance(share, bool)
-        require(number and share > 0, f"method.{arm}.effort: must be a number > 0", share)
+        require(number and 0 < share < inf, f"method.{arm}.effort: must be a finite number > 0", share)
         if not isinstance(change.get("note", ""), str):
             raise ConfigError(f"method.{arm}.note: must be text for the report, got {change['note']!r}")
 
@@ -104,6 +105,18 @@ def merged(shared: Any, change: Any) -> Any:  # noqa: ANN401 - plain values
     return {**shared, **{key: merged(shared.get(key), value) for key, value in change.items()}}
 
 
+def departures(study: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what arms change, by arm; nothing where nobody departs and `method` is left empty.
+
+    Raises:
+        ConfigError: `method` is something else than a mapping.
+    """
+    found: Mapping[str, Any] | None = params.value(study, "method")
+    if found is not None and not isinstance(found, Mapping):
+        raise ConfigError(f"method: must be a mapping of arms, got {found!r}")
+    return found or {}
+
+
 def _departures(study: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = params.value(study, "method").get(arm, {})
+    found: Mapping[str, Any] = departures(study).get(arm, {})
     return found

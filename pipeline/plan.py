@@ -6,6 +6,7 @@ from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
 from dasm.tables import write_atomically
+from pipeline import params
 
 
 def main(segments: str, path: str = "params.yaml") -> None:
@@ -15,29 +16,41 @@ def main(segments: str, path: str = "params.yaml") -> None:
     """
     if not segments.isdecimal() or int(segments) < 1:
         raise ConfigError(f"plan: the number of segments must be >= 1, got {segments!r}")
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 120
-    params = yaml.load(Path(path))
-    have, want = len(params["chain"]), int(segments)
+    found = params.read(Path(path))  # says what is wrong in one line
+    for block in ("chain", "rescore", "segment", "benchmark.states", "planned_ipc"):
+        params.value(found, block)
+    yaml = _as_it_is_written()
+    study = yaml.load(Path(path))
+    have, want = len(study["chain"]), int(segments)
     # A study that leaves out the score after its last segment goes on leaving it out, down to the last link, on which
-    # the comment after the block hangs.
-    _resize(params["rescore"], max(1, want - (len(params["rescore"]) < have)))
-    _resize(params["chain"], want)
+    # the comment after the block hangs; that of one segment has always come down to it.
+    without = len(study["rescore"]) < have or have == 1
+    _resize(study["rescore"], max(1, want - without))
+    _resize(study["chain"], want)
     for k in range(have, want):
-        params["segment"][f"s{k}"] = _flow(dict(params["segment"][f"s{k - 1}"]))
+        study["segment"][f"s{k}"] = _flow(dict(study["segment"][f"s{k - 1}"]))
     for k in range(want, have):
-        del params["segment"][f"s{k}"]
-    states = params["benchmark"]["states"]
+        del study["segment"][f"s{k}"]
+    states = study["benchmark"]["states"]
     states[:] = [n for n in states if n <= want] + list(range(have + 1, want + 1)) or [want]
 
     def write(temporary: Path) -> None:
         with temporary.open("w") as file:
-            yaml.dump(params, file)
+            yaml.dump(study, file)
 
     write_atomically(Path(path), write)
-    total = sum(segment["ipc"] for segment in params["segment"].values())
-    print(f"{segments} segments, {total} images per class; planned_ipc is {params['planned_ipc']}")
+    total = sum(segment["ipc"] for segment in study["segment"].values())
+    print(f"{segments} segments, {total} images per class; planned_ipc is {study['planned_ipc']}")
+
+
+def _as_it_is_written() -> YAML:
+    """Return what leaves all that it does not change as it stands, but for lists over several lines."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # folds no text
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
+    return yaml
 
 
 def _resize(links: list[object], length: int) -> None:

@@ -7,7 +7,7 @@ from pipeline import methods, params
 
 
 def distilled(
-    study: Mapping[str, Any], arm: str, ipc: int, iterations: int, *, experts: bool = False
+    study: Mapping[str, Any], arm: str, ipc: int, iterations: int, *, experts: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the recipe of a distilled segment.
 
@@ -18,15 +18,21 @@ def distilled(
         arm: name of a scored arm or a control.
         ipc: stored images per class of the segment, for a joint arm those of the whole prefix.
         iterations: pixel updates, likewise.
-        experts: whether the arm's objective follows experts; how these were trained is then part of it.
+        experts: how those were trained that the segment follows, if it follows any.
     """
     return {
         "matching": methods.block(study, arm, "matching"),
-        **({"experts": params.value(study, "experts")} if experts else {}),
+        **({} if experts is None else {"experts": dict(experts)}),
         "joint": methods.is_joint(study, arm),
         "segment": {"ipc": ipc, "iterations": iterations},
         **{name: params.value(study, name) for name in ("planned_ipc", "seed", "threads")},
     }
+
+
+def followed(study: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
+    """Return what the experts of a segment depend on; those of a first one, or a joint one, have no prefix to learn."""
+    late = ("prefix_steps", "prefix_recipe") if first else ()
+    return {name: value for name, value in params.value(study, "experts").items() if name not in late}
 
 
 def picked(study: Mapping[str, Any], arm: str, ipc: int) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def roster(study: Mapping[str, Any], scope: Scope) -> dict[str, tuple[Entry, ...
         unnamed = {} if group in _NAMED else {path: "default" for path in shown if path not in reference}
         own = {path: value for path, value in reference.items() if path in shown} | unnamed
         members[group] = {scope.reference: own, **members[group]}
-    notes = {arm: str(study["method"].get(arm, {}).get("note", "")) for arm in scope.arms}
+    notes = {arm: str(methods.departures(study).get(arm, {}).get("note", "")) for arm in scope.arms}
     return {
         group: tuple(
             Entry(arm=arm, what=_words(options, _NAMED.get(group, "")), note=notes[arm])

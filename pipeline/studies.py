@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dasm.errors import ConfigError
 from pipeline import params
+from pipeline.names import NAME_RULE, is_name
 
 _PARKED = Path("studies")
 _FILES = ("params.yaml", "dvc.lock")
@@ -29,13 +30,21 @@ def main(name: str | None = None) -> None:
         return
     if name not in parked:
         raise ConfigError(f"study: must be one of {', '.join([current, *parked])}, got {name!r}")
+    taken = [str(_PARKED / current / file) for file in _FILES if (_PARKED / current / file).exists()]
+    if taken:
+        raise ConfigError(
+            f"study: {current} is in force and must not be parked too, got {taken[0]} (rename one of the two)"
+        )
+    if not is_name(current):
+        raise ConfigError(f"params.yaml: study must be {NAME_RULE}, got {current!r}")
     found = params.value(params.read(_PARKED / name / "params.yaml"), "study")
     if found != name:
         raise ConfigError(f"studies/{name}/params.yaml: study must be {name}, got {found}")
     for file in _FILES:
         _move(Path(file), _PARKED / current / file)
         _move(_PARKED / name / file, Path(file))
-    (_PARKED / name).rmdir()
+    if not any((_PARKED / name).iterdir()):  # notes that somebody has laid beside it stay
+        (_PARKED / name).rmdir()
     print(f"{name} is in force, {current} is parked in studies/{current}")
     if Path("dvc.lock").exists():
         # A clone without the other study's cache misses files here; `dvc repro` makes them again.

@@ -17,6 +17,7 @@ from dasm.plugins import build
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from pipeline import methods
+from pipeline.names import NAME_RULE, TAKEN, is_name
 
 #: Blocks that an arm is made of, and those that the whole study shares, by name.
 KINDS: Mapping[str, type] = {
@@ -58,6 +59,7 @@ class Benchmark:
         """Refuse a benchmark of nothing."""
         require(bool(self.networks), "networks must be at least one", [])
         require(bool(self.states), "states must be at least one", [])
+        require(len(set(self.states)) == len(self.states), "states must differ", [*self.states])
         names = [type(network).__name__ for network in self.networks]
         require(len(set(names)) == len(names), "networks must be of different names", names)
 
@@ -102,9 +104,14 @@ class Study:
             [*self.rescore],
             hint,
         )
-        enough = len(self.rescore) >= len(self.chain) - 1 or not self.arms
+        enough = len(self.rescore) >= len(self.chain) - 1
         require(enough, "rescore must reach the last segment but one", len(self.rescore), hint)
+        require(bool(self.arms), "arms must be at least one", [*self.arms], "all others are compared with the first")
+        require(is_name(self.study), f"study must be {NAME_RULE}", self.study)
         everyone = (*self.arms, *self.controls, *self.coresets)
+        for arm in everyone:
+            rule = f"arms, controls and coresets must be {NAME_RULE}, and none called {' or '.join(TAKEN)}"
+            require(is_name(arm) and arm not in TAKEN, rule, arm)
         require(len(set(everyone)) == len(everyone), "arms, controls and coresets must differ", everyone)
         require(set(self.benchmark.arms) == set(everyone), f"benchmark.arms must be {everyone}", self.benchmark.arms)
         within = all(1 <= state <= len(self.chain) for state in self.benchmark.states)
@@ -125,17 +132,33 @@ def parse(study: Mapping[str, Any]) -> Study:
         for snapshots in (evaluator.snapshots, whole.evaluator.snapshots):
             check_snapshots(selection.score, snapshots)
     for arm in (*whole.arms, *whole.controls):
-        objective = methods.section(study, arm, "matching", Matching).objective
-        name = type(objective).__name__.lower()
-        rule = f"experts must be described, because arm {arm!r} follows them ({name})"
-        require(whole.experts is not None or not objective.needs_experts, rule, None)
-        if objective.needs_experts and arm in whole.controls and not methods.is_joint(study, arm):
-            raise ConfigError(
-                f"method.{arm}: a control that follows experts must be joint"
-                " (for segments without windows list it under arms, with the window 'all')"
-            )
+        matching = methods.section(study, arm, "matching", Matching)
+        if matching.objective.needs_experts:
+            _check_experts(whole, study, arm, matching)
     for arm in whole.coresets:
         coreset = methods.section(study, arm, "coreset", Coreset)
         rule = f"evaluator.snapshots must be >= {coreset.snapshots_needed} for the coreset {arm!r}"
         require(whole.evaluator.snapshots >= coreset.snapshots_needed, rule, whole.evaluator.snapshots)
     return whole
+
+
+def _check_experts(whole: Study, study: Mapping[str, Any], arm: str, matching: Matching) -> None:
+    objective, experts = matching.objective, whole.experts
+    name = type(objective).__name__.lower()
+    if experts is None:
+        raise ConfigError(f"experts must be described, because arm {arm!r} follows them ({name}), got None")
+    if arm in whole.controls and not methods.is_joint(study, arm):
+        raise ConfigError(
+            f"method.{arm}: a control that follows experts must be joint"
+            " (for segments without windows list it under arms, with the window 'all')"
+        )
+    need = objective.epochs_needed
+    require(experts.epochs >= need, f"experts.epochs must be >= {need}, which arm {arm!r} follows", experts.epochs)
+    same = experts.trainer.network == matching.trainer.network
+    rule = f"experts.trainer.network must be that of the matching of arm {arm!r}, {matching.trainer.network}"
+    require(same, rule, experts.trainer.network)
+    if arm in whole.arms:
+        selection = methods.section(study, arm, "selection", Selection)
+        whole_first = selection.first_window == "all" or matching.windowed == "initial"
+        rule = f"selection.first_window must be all for arm {arm!r}, whose first segment follows experts of all images"
+        require(whole_first, rule, selection.first_window, "or matching.windowed: initial")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dasm.difficulty import measure, rank_fraction
+from dasm.errors import ConfigError
 from dasm.scores.loss import Loss
 from tests.handmade import answering, difficulty_of, one_hot_set
 
@@ -48,6 +49,17 @@ def test_score_spread_and_right_are_taken_over_the_last_snapshots_of_all_evaluat
     assert found.right.tolist() == [1, 0.5, 0]
     assert found.labels.tolist() == [0, 1, 1]
     assert found.rank.tolist() == pytest.approx([0, 0, 0.5])
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_network_that_has_diverged_scores_nothing(which, value):
+    """One of several is enough: what is no number has no rank, and a mean over it has none either."""
+    data = one_hot_set([0, 1, 1])
+    broken = answering(torch.tensor([[1.0, 0.0], [0.0, value], [0.0, 1.0]]))
+    evaluators = [[answering(torch.eye(3)[:, :2])], [broken]]
+    with pytest.raises(ConfigError, match="evaluator: logits of real images must be finite, got '3 of 3"):
+        measure(data, evaluators[::-1] if which else evaluators, Loss())
 
 
 def test_one_evaluator_has_no_spread():

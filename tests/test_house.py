@@ -15,6 +15,7 @@ PLUG_INS = [f"dasm.{kind}.{name}" for kind in KINDS for name in listed(kind)]
 FILES = sorted(DASM.rglob("*.py"))
 REQUIRED = {
     "dasm.windows.anchor": {"window"},
+    "dasm.windows.group": {"sizes"},
     "dasm.windows.linear": {"planned_segments"},
     "dasm.windows.soft": {"window"},
     "dasm.windows.static": {"window"},

@@ -66,6 +66,9 @@ class Objective(ABC):
     #: Whether expert trajectories have to be there before the first segment is distilled.
     needs_experts: ClassVar[bool] = False
 
+    #: Whether the frozen segments can be matched together with the new one (A11).
+    joins_prefix: ClassVar[bool] = True
+
     @property
     @abstractmethod
     def rule(self) -> PixelRule:
@@ -75,6 +78,11 @@ class Objective(ABC):
     @abstractmethod
     def period(self) -> int:
         """Iterations between two outer iterations: the pixels are clamped to [0, 1] at the start of each."""
+
+    @property
+    def epochs_needed(self) -> int:
+        """Epochs that an expert has to be followed for at least; 0 where none is."""
+        return 0
 
     @property
     def splits(self) -> bool:

@@ -57,6 +57,8 @@ class Gradient(Objective):
         augmentation: shared by both sides, one draw per class and iteration.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
         refresh: pixel updates between two choices of representatives (10 in DREAM).
+        reference_side: pixels a side that the pixels' learning rate is meant for; it grows with the area. In IDC 32,
+            but 28 for MNIST, 64 for speech and 224 for ImageNet: set it where you take over a rate from there.
         classes: `loop` differentiates class after class by autograd, whatever the network; `batched` takes the written
             derivatives of `dasm.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
             network is such a chain, which was faster at every shape measured (benchmarks/README.md).
@@ -74,6 +76,7 @@ class Gradient(Objective):
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
     sampler: Literal["random", "representative"] = "random"
     refresh: int = 10
+    reference_side: int = 32
     classes: Literal["auto", "loop", "batched"] = "auto"
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ class Gradient(Objective):
         require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
         require(self.prefix_period >= 1, "prefix_period must be >= 1", self.prefix_period)
         require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
+        require(self.reference_side >= 1, "reference_side must be >= 1", self.reference_side)
 
     @property
     def period(self) -> int:
@@ -92,7 +96,7 @@ class Gradient(Objective):
 
     @property
     def rule(self) -> PixelRule:
-        return PixelRule(learning_rate=5e-3, momentum=0.5, by_budget=True)
+        return PixelRule(learning_rate=5e-3, momentum=0.5, by_budget=True, reference_side=self.reference_side)
 
     @property
     def splits(self) -> bool:

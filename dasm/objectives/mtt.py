@@ -96,15 +96,18 @@ class MTT(Objective):
         return 1
 
     @property
+    def epochs_needed(self) -> int:
+        return self.max_start_epoch - 1 + self.expert_epochs
+
+    @property
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=1000.0, momentum=0.5, normalised=True)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         network, experts = trainer.start(real, stream).network, surroundings.experts
         rows, width = experts[0].shape
-        last = self.max_start_epoch - 1 + self.expert_epochs
-        rule = f"experts must have at least {last} epochs (max_start_epoch - 1 + expert_epochs)"
-        require(rows > last, rule, rows - 1)
+        rule = f"experts must have at least {self.epochs_needed} epochs (max_start_epoch - 1 + expert_epochs)"
+        require(rows > self.epochs_needed, rule, rows - 1)
         weights = sum(parameter.numel() for parameter in network.parameters())
         require(width == weights, f"experts must have {weights} weights, as the matching network", width)
         return _Student(network, experts, self.step_size)

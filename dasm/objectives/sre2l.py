@@ -17,7 +17,7 @@ released code:
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,8 @@ class SRe2L(Objective):
         labels: `hard`, or `soft` for the teacher's distribution over the classes.
         temperature: of that distribution.
     """
+
+    joins_prefix: ClassVar[bool] = False
 
     teacher_steps: int = 78_125
     statistics_weight: float = 0.01

@@ -9,6 +9,7 @@ as long as a batch is small beside the window.
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -39,5 +40,6 @@ class Anchor(Window):
         for label in difficulty.labels.unique().tolist():
             mine = difficulty.labels == label
             # Weights of mean 1 in every class, so that a window that keeps everyone stays one without a window.
-            weights[mine] = (1 - self.share) * weights[mine] / weights[mine].mean() + self.share
+            mean = weights[mine].mean()
+            weights[mine] = (1 - self.share) * weights[mine] / torch.where(mean > 0, mean, 1.0) + self.share
         return weights.float()

@@ -1,8 +1,8 @@
 """A bell instead of a box: any window without its hard edges, which all windows since SelMatch (arXiv 2406.18561) have.
 
 Weights are exp(-(u - m)^2 / (2 s^2)) over the within-class rank fractions u, with m the middle of the wrapped window
-and s in proportion to its width. Every image of the class keeps some weight, and the images most looked at are those in
-the middle of the window.
+and s in proportion to its width. Every image of the class keeps some weight (unless the bell is so narrow that single
+precision calls its ends zero), and the images most looked at are those in the middle of the window.
 """
 
 from dataclasses import dataclass
@@ -39,6 +39,8 @@ class Soft(Window):
         weights = torch.zeros_like(rank)
         for label in difficulty.labels.unique().tolist():
             mine = difficulty.labels == label
+            if not box[mine].any():
+                continue  # a class too small for the wrapped window; `Selection` refuses it
             middle = (box[mine] * rank[mine]).sum() / box[mine].sum()
             width = (box[mine] > 0).double().mean()
             weights[mine] = torch.exp(-((rank[mine] - middle) / (self.spread * width)).square() / 2)

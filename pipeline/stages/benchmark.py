@@ -8,11 +8,11 @@ from pipeline import layout, params, runtime, twins
 from pipeline.benchmarking import judge
 
 
-def main(arm: str, state: str) -> None:
+def main(arm: str, state: int) -> None:
     """Make `data/results/<arm>/<state>.parquet`; of a set that another arm has too, from that arm's."""
     study, device = runtime.start()
-    path, task = layout.results(arm, int(state)), read_task(layout.REAL, device)
-    chain = read_chain(segment_files(layout.distilled(arm, int(state))))
+    path, task = layout.results(arm, state), read_task(layout.REAL, device)
+    chain = read_chain(segment_files(layout.distilled(arm, state)))
     segments = [segment for segment, _ in chain]
     values, tensors = twins.described(segments)
     real = [tensor for split in (task.validation, task.test) for tensor in (split.images, split.labels)]

@@ -3,13 +3,13 @@
 from pipeline import methods, params, passed
 
 
-def main(arm: str, k: str) -> None:
+def main(arm: str, k: int) -> None:
     """Make `data/distilled/<arm>/<k + 1>`; of a joint prefix that nobody asks for, only its size."""
-    study, number = params.read(), int(k)
-    if methods.prefix_due(arm, number + 1):
+    study = params.read()
+    if methods.prefix_due(arm, k + 1):
         # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
         from pipeline.distillation import run
 
-        run("control", arm, number, weights=None, rank=None, joint=methods.is_joint(study, arm))
+        run("control", arm, k, weights=None, rank=None, joint=methods.is_joint(study, arm))
     else:
-        passed.prefix(arm, number, methods.whole_plan(study, arm, number))
+        passed.prefix(arm, k, methods.whole_plan(study, arm, k))

@@ -5,7 +5,7 @@ from pipeline import layout
 from pipeline.distillation import run
 
 
-def main(arm: str, k: str) -> None:
+def main(arm: str, k: int) -> None:
     """Make `data/distilled/<arm>/<k + 1>` from state k and its difficulty table."""
-    weights, rank = read_window(layout.difficulty(arm, int(k)))
-    run("distill", arm, int(k), weights=weights, rank=rank)
+    weights, rank = read_window(layout.difficulty(arm, k))
+    run("distill", arm, k, weights=weights, rank=rank)

@@ -3,13 +3,13 @@
 from pipeline import methods, passed
 
 
-def main(arm: str, k: str) -> None:
+def main(arm: str, k: int) -> None:
     """Make `data/experts/<arm>/<k>`; `real 0`: from scratch, for every first segment."""
-    due, because = methods.experts_due(arm, int(k))
+    due, because = methods.experts_due(arm, k)
     if due:
         # Deferred: most arms end here, without the seconds that torch takes to import.
         from pipeline.experts import run
 
-        run(arm, int(k))
+        run(arm, k)
     else:
-        passed.experts(arm, int(k), because)
+        passed.experts(arm, k, because)

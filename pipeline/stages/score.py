@@ -10,18 +10,18 @@ from pipeline.networks import read_networks, tensors_of
 from pipeline.states import read_summary
 
 
-def main(arm: str, state: str) -> None:
+def main(arm: str, state: int) -> None:
     """Make `data/difficulty/<arm>/<state>.parquet`; the scores may be those of an arm with the same networks."""
     study, device = runtime.start()
     shared = params.section(study, Evaluators, "evaluator")
     selection = methods.section(study, arm, "selection", Selection)
-    number, path = int(state), layout.difficulty(arm, int(state))
+    path = layout.difficulty(arm, state)
     real = read_split(layout.REAL, "train", device)
     networks = teachers = read_networks(layout.TEACHERS, shared, real)
-    own = methods.section(study, arm, "evaluator", Evaluators) if number else shared
-    if number:
-        networks = read_networks(layout.evaluators(arm, number), own, real)
-    reference = trained(teachers) if number else []
+    own = methods.section(study, arm, "evaluator", Evaluators) if state else shared
+    if state:
+        networks = read_networks(layout.evaluators(arm, state), own, real)
+    reference = trained(teachers) if state else []
     every = [network for snapshots in networks for network in snapshots]
     work = runtime.identity(
         repr([selection.score, shared.trainer, own.trainer]),
@@ -38,15 +38,15 @@ def main(arm: str, state: str) -> None:
             twin.charge(entry)
         else:
             difficulty = measure(real, networks, selection.score, reference)
-        prefix_ipc = read_summary(layout.distilled(arm, number))["images_per_class"]
+        prefix_ipc = read_summary(layout.distilled(arm, state))["images_per_class"]
         weights = selection.weigh(
             difficulty,
-            first=read_difficulty(layout.difficulty(arm, 0)) if number else None,
-            segments=number,
+            first=read_difficulty(layout.difficulty(arm, 0)) if state else None,
+            segments=state,
             prefix_ipc=prefix_ipc,
             planned_ipc=params.value(study, "planned_ipc"),
             seed=params.value(study, "seed"),
         )
-        meta = {"arm": arm, "state": number, "prefix_ipc": prefix_ipc}
+        meta = {"arm": arm, "state": state, "prefix_ipc": prefix_ipc}
         write_difficulty(path, difficulty, weights, meta)
         twins.record(entry, work, [path])

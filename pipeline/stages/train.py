@@ -10,20 +10,20 @@ from pipeline import layout, methods, params, runtime, twins
 from pipeline.networks import read_networks, tensors_of
 
 
-def main(arm: str, state: str) -> None:
+def main(arm: str, state: int) -> None:
     """Make `data/evaluators/<arm>/<state>`, or take it over from an arm with the same segments and evaluators."""
     study, device = runtime.start()
     evaluators = methods.section(study, arm, "evaluator", Evaluators)
-    seed, number, folder = params.value(study, "seed"), int(state), layout.evaluators(arm, int(state))
+    seed, folder = params.value(study, "seed"), layout.evaluators(arm, state)
     real = read_split(layout.REAL, "train", device)
-    segments = read_segments(layout.distilled(arm, number))
-    warm = evaluators.start == "warm" and number >= 2
-    before = trained(read_networks(layout.evaluators(arm, number - 1), evaluators, real)) if warm else []
+    segments = read_segments(layout.distilled(arm, state))
+    warm = evaluators.start == "warm" and state >= 2
+    before = trained(read_networks(layout.evaluators(arm, state - 1), evaluators, real)) if warm else []
     values, tensors = twins.described(segments)
     work = runtime.identity(
         repr(evaluators),
         values,
-        number,
+        state,
         seed,
         study["threads"],
         device,
@@ -38,6 +38,6 @@ def main(arm: str, state: str) -> None:
                 shutil.copyfile(file, folder / file.name)
             twin.charge(entry)
         else:
-            networks = evaluators.train(decoded_parts(segments, real), number, seed, previous=before)
+            networks = evaluators.train(decoded_parts(segments, real), state, seed, previous=before)
             write_networks(folder, networks)
         twins.record(entry, work, sorted(folder.glob("*.safetensors")))

@@ -288,6 +288,12 @@ def test_labels_are_hard_by_default(blobs):
     assert (extras.soft_labels, extras.learned_rate) == (None, None)
 
 
+def test_a_union_with_the_frozen_segments_is_refused_because_every_image_is_made_alone():
+    trainer = Trainer(network=ConvNet(norm="batch"), recipe=Recipe())
+    with pytest.raises(ConfigError, match="match_prefix must be false for sre2l, which matches every image alone"):
+        Matching(objective=SRe2L(), trainer=trainer, match_prefix=True)
+
+
 def test_a_network_without_batch_norm_is_refused(blobs):
     trainer = Trainer(network=ConvNet(width=2, depth=1), recipe=RECIPE)
     with pytest.raises(ConfigError, match=r"^network: sre2l recovers batch-norm statistics, got a network without any"):

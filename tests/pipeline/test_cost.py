@@ -41,7 +41,7 @@ def test_a_stage_that_had_nothing_to_do_says_so_in_the_same_words(here):
     due = here / "data/blueprint/arms/dasm/experts/1.json"
     due.parent.mkdir(parents=True)
     due.write_text('{"experts": false}')
-    experts.main("dasm", "1")
+    experts.main("dasm", 1)
     written = json.loads((here / "data/ledger/experts-dasm-1.json").read_text())
     assert set(written) == {"stage", "name", "arm", *COST}
     assert written["flops"] == written["forward_images"] == 0

@@ -266,7 +266,7 @@ def test_how_experts_were_trained_is_on_the_card_and_is_checked(capsys):
     study, made = params.read(), [layout.distilled("dasm", k) for k in range(1, 5)]
     for k, folder in enumerate(made):
         shutil.rmtree(folder)
-        recipe = recipes.distilled(study, "dasm", IPC[k], 96 * IPC[k], experts=True)
+        recipe = recipes.distilled(study, "dasm", IPC[k], 96 * IPC[k], experts=recipes.followed(study, first=k == 0))
         write_state(folder, made[k - 1] if k else None, segment(k, IPC[k]), REAL, arm="dasm", recipe=recipe)
     matching = {"options": methods.block(study, "dasm", "matching")}
     Path("data/blueprint/arms/dasm/matching.json").write_text(json.dumps(matching))
@@ -274,6 +274,11 @@ def test_how_experts_were_trained_is_on_the_card_and_is_checked(capsys):
     export.main("dasm", "out", "4")
     recipe = YAML(typ="safe", pure=True).load(Path("out/README.md").read_text().split("```yaml\n")[1].split("```")[0])
     assert recipe["experts"] == zoo["experts"]
+    # Those of the first segment have no prefix to learn, so DVC makes it again for no such change.
+    edit(lambda s: s["experts"].update(prefix_steps=zoo["experts"]["prefix_steps"] + 1))
+    assert "s1.parquet: must be made with what params.yaml says, got 'another experts'" in refused(
+        capsys, "dasm", "again", "4"
+    )
     edit(lambda s: s["experts"].update(epochs=11))
     assert "s0.parquet: must be made with what params.yaml says, got 'another experts'" in refused(
         capsys, "dasm", "again", "4"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
-from pipeline import params
+from pipeline import methods, params
 from pipeline.__main__ import main
 from pipeline.study import parse
 from tests.graph import ROOT
@@ -72,6 +72,15 @@ CASES = {
     "networks": ("benchmark.networks", [], "benchmark: networks must be at least one, got []"),
     "twice": ("benchmark.networks", [{"name": "mlp"}, {"name": "mlp"}], "networks must be of different names"),
     "states": ("benchmark.states", [1, 9], "benchmark.states must be in 1 … 3, got [1, 9]"),
+    "states twice": ("benchmark.states", [3, 3], "benchmark: states must differ, got [3, 3]"),
+    "no arm": ("arms", [], "arms must be at least one, got [] (all others are compared with the first)"),
+    "an arm's name": ("arms", ["dasm", "a/b"], "must be letters, digits, - and _ alone, and none called real or full"),
+    "an arm called real": ("arms", ["real"], "and none called real or full, got 'real'"),
+    "a control called full": ("controls", ["full"], "and none called real or full, got 'full'"),
+    "a study's name": ("study", "mine/first", "study must be letters, digits, - and _ alone, got 'mine/first'"),
+    "infinite": ("matching.learning_rate", float("inf"), "matching.learning_rate: must be finite, got inf"),
+    "no number": ("evaluator.trainer.recipe.cutmix", float("nan"), "recipe.cutmix: must be finite, got nan"),
+    "one": ("benchmark.protocol.recipe.augmentation", ["one"], "recipe: augmentation: one must have others to pick"),
     "rescore": ("rescore", [{"k": 0, "next": 1}], "rescore must reach the last segment but one, got 1"),
 }
 
@@ -88,6 +97,75 @@ def test_a_wrong_value_gets_its_path_the_rule_and_the_value(case):
     with pytest.raises(ConfigError) as caught:
         check(values)
     assert expected in str(caught.value)
+
+
+MTT = {"name": "mtt", "max_start_epoch": 2, "expert_epochs": 1}
+ZOO = params.read(ROOT / "studies/zoo/params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"experts.epochs": 1}, "experts.epochs must be >= 2, which arm 'dasm' follows, got 1"),
+        ({"experts.trainer.network.width": 7}, "experts.trainer.network must be that of the matching of arm 'dasm', "),
+        (
+            {"selection.first_window": "window"},
+            "selection.first_window must be all for arm 'dasm', whose first segment",
+        ),
+        ({"selection.first_window": "window", "matching.windowed": "initial"}, None),
+        ({"controls": ["plain"]}, "method.plain: a control that follows experts must be joint"),
+        ({"experts": None}, "experts must be described, because arm 'dasm' follows them (mtt), got None"),
+    ],
+)
+def test_experts_fit_whoever_follows_them(change, expected):
+    values = copy.deepcopy(PARAMS) | {"arms": ["dasm"], "controls": [], "coresets": [], "method": {}}
+    values["matching"]["objective"] = MTT
+    values["matching"]["match_prefix"] = False
+    values["experts"] = copy.deepcopy(ZOO["experts"])
+    values["experts"]["trainer"]["network"] = copy.deepcopy(values["matching"]["trainer"]["network"])
+    for path, value in change.items():
+        *owners, last = path.split(".")
+        owner = values
+        for key in owners:
+            owner = owner[key]
+        owner[last] = value
+    values["benchmark"]["arms"] = values["arms"] + values["controls"]
+    if expected is None:
+        check(values)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check(values)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_study_in_which_nobody_departs_may_leave_method_empty(nothing):
+    """As docs/your-own-data.md has it for whoever wants no baselines."""
+    values = copy.deepcopy(PARAMS) | {"arms": ["dasm"], "controls": [], "coresets": [], "method": nothing}
+    values["benchmark"]["arms"] = ["dasm"]
+    check(values)
+    assert (methods.is_joint(values, "dasm"), methods.effort(values, "dasm")) == (False, 1.0)
+    with pytest.raises(ConfigError, match=r"method: must be a mapping of arms, got \['dasm'\]"):
+        check(values | {"method": ["dasm"]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["distill", "dasm", "one"], "error: k: must be a number from 0, got 'one'"),
+        (["train", "dasm", "-1"], "error: state: must be a number from 0, got '-1'"),
+        (["control", "idc", "0"], "error: data/blueprint/arms/idc/prefix/1.json: no such file (`dvc repro` makes what"),
+        (["plan", "3"], "error: params.yaml: needs rescore"),
+    ],
+)
+def test_a_stage_called_by_hand_says_what_it_misses(tmp_path, monkeypatch, capsys, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump({key: value for key, value in PARAMS.items() if key != "rescore"}, file)
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(expected)
 
 
 def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path, monkeypatch, capsys):

@@ -33,6 +33,24 @@ def test_blocks_agree_and_comments_stay(tmp_path, segments):
     assert all(comment in path.read_text() for comment in comments)
 
 
+@pytest.mark.parametrize("file", ["params.yaml", "studies/cifar10/params.yaml", "studies/pictures/params.yaml"])
+def test_what_is_not_changed_stays_as_it_is_written(tmp_path, file):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / file, path)
+    have = len(params.read(path)["chain"])
+    plan.main(str(have), str(path))
+    assert path.read_text() == (ROOT / file).read_text()
+
+
+def test_down_to_one_segment_and_up_again_adds_no_score(tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    for segments in ("1", "3"):
+        plan.main(segments, str(path))
+    study = params.read(path)
+    assert study["rescore"] == study["chain"][:-1]
+
+
 @pytest.mark.parametrize("segments", ["0", "-1", "two", "1.5"])
 def test_no_segments_is_refused(tmp_path, segments):
     with pytest.raises(ConfigError, match="segments must be >= 1"):

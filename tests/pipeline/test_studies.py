@@ -61,6 +61,35 @@ def test_studies_are_listed_and_unknown_ones_refused(capsys):
 
 
 @pytest.mark.usefixtures("two_studies")
+def test_a_parked_study_is_never_written_over():
+    """Whoever renames the study in force to the name of a parked one keeps both."""
+    Path("studies/one").mkdir()
+    Path("studies/one/params.yaml").write_text("study: one  # another\n")
+    with pytest.raises(ConfigError, match=r"one is in force and must not be parked too, got studies/one/params\.yaml"):
+        studies.main("two")
+    assert Path("studies/one/params.yaml").read_text() == "study: one  # another\n"
+    assert Path("params.yaml").read_text() == "study: one  # in force\n"
+
+
+@pytest.mark.usefixtures("two_studies")
+def test_notes_beside_a_parked_study_stay_where_they_are():
+    Path("studies/two/notes.md").write_text("to be tried")
+    studies.main("two")
+    assert params.read()["study"] == "two"
+    assert Path("studies/two/notes.md").read_text() == "to be tried"
+    studies.main("one")
+    assert params.read()["study"] == "one" and Path("studies/two/params.yaml").exists()
+
+
+@pytest.mark.usefixtures("two_studies")
+def test_a_study_whose_name_is_no_folder_is_not_parked():
+    Path("params.yaml").write_text("study: mine/first\n")
+    with pytest.raises(ConfigError, match="study must be letters, digits, - and _ alone, got 'mine/first'"):
+        studies.main("two")
+    assert params.read()["study"] == "mine/first"
+
+
+@pytest.mark.usefixtures("two_studies")
 def test_a_parked_study_with_another_name_is_refused_before_anything_moves():
     Path("studies/two/params.yaml").write_text("study: other\n")
     with pytest.raises(ConfigError, match="study must be two, got other"):

@@ -173,11 +173,11 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
     done.clear()
     for arm in STUDY["arms"]:
-        score.main(arm, "0")
+        score.main(arm, 0)
         weights, rank = read_window(layout.difficulty(arm, 0))
         distillation.run("distill", arm, 0, weights=weights, rank=rank)
-        train.main(arm, "1")
-        score.main(arm, "1")
+        train.main(arm, 1)
+        score.main(arm, 1)
     assert done == ["measure", "distil_segment", "write_networks", "measure"]
     for name in ("score-hard-0", "distill-hard-0", "train-hard-1", "score-hard-1"):
         found = entry(name)
@@ -196,7 +196,7 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     done.clear()
     for arm, (weights, rank) in zip(STUDY["arms"], windows, strict=True):
         distillation.run("distill", arm, 1, weights=weights, rank=rank)
-        train.main(arm, "2")
+        train.main(arm, 2)
     assert done == ["distil_segment", "write_networks"] * 2
 
 
@@ -205,7 +205,7 @@ def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_on
     distil("joint", joint=True)
     distil("faster")
     for arm in ("alone", "joint", "faster"):
-        benchmark.main(arm, "1")
+        benchmark.main(arm, 1)
     assert done.count("judge") == 2
     assert "taken_from" not in entry("benchmark-faster-1")
     assert entry("benchmark-joint-1")["taken_from"] == "benchmark-alone-1"
@@ -216,7 +216,7 @@ def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_on
     assert all(a[name] == b[name] for a, b in zip(first, second, strict=True) for name in a if name not in own)
     assert first[0]["content"] != second[0]["content"]
     monkeypatch.setenv("DASM_TWINS", "0")
-    benchmark.main("joint", "1")
+    benchmark.main("joint", 1)
     assert done.count("judge") == 3
     assert layout.results("joint", 1).read_bytes() == taken, "what it would have written itself"
 
@@ -348,7 +348,7 @@ INPUTS = {
         },
     ),
     "train": (
-        lambda arm: train.main(arm, "1"),
+        lambda arm: train.main(arm, 1),
         "write_networks",
         {
             "seed": ("seed", 4),
@@ -362,7 +362,7 @@ INPUTS = {
         },
     ),
     "score": (
-        lambda arm: score.main(arm, "1"),
+        lambda arm: score.main(arm, 1),
         "measure",
         {
             "score": ("selection.score", {"name": "margin"}),
@@ -374,7 +374,7 @@ INPUTS = {
         },
     ),
     "benchmark": (
-        lambda arm: benchmark.main(arm, "1"),
+        lambda arm: benchmark.main(arm, 1),
         "judge",
         {
             "seed": ("seed", 4),
@@ -399,8 +399,8 @@ def first_state(done):
     train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
     for arm in STUDY["arms"]:
         distillation.run("distill", arm, 0, **WHOLE)
-        score.main(arm, "0")
-        train.main(arm, "1")
+        score.main(arm, 0)
+        train.main(arm, 1)
     return done
 
 
@@ -438,7 +438,7 @@ def test_networks_that_count_their_batches_are_told_apart_as_well(done, monkeypa
     method = build(train.Evaluators, study["evaluator"], "evaluator")
     train.write_networks(layout.TEACHERS, method.train([make_blobs(16, seed=0)], 0, 3))
     for arm in STUDY["arms"]:
-        score.main(arm, "0")
+        score.main(arm, 0)
     assert done.count("measure") == 1
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from dasm.errors import ConfigError
 from dasm.windows.budget import Budget
+from dasm.windows.expanding import Expanding
 from dasm.windows.frontier import Frontier
+from dasm.windows.group import Group
 from dasm.windows.hard_filter import HardFilter
 from dasm.windows.linear import Linear
 from dasm.windows.reversed import Reversed
@@ -51,6 +53,45 @@ def kept(window, prefix=0, planned=4, segments=1, difficulty=EIGHT, first=OPPOSI
 @pytest.mark.parametrize("prefix", [0, 3])
 def test_a_linear_window_goes_by_the_number_of_segments(options, segments, expected, prefix):
     assert kept(Linear(**{"planned_segments": 5} | options), prefix, segments=segments) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix", "expected"),
+    [
+        ({}, 0, EVERYONE[:6]),
+        ({}, 2, EVERYONE[:7]),
+        ({}, 4, EVERYONE),
+        ({}, 9, EVERYONE),
+        ({"start": 0.25}, 0, [0, 1]),
+        ({"start": 0.25}, 2, EVERYONE[:5]),
+        ({"start": 0.25, "skip_hardest": 0.25}, 4, EVERYONE[:6]),
+        ({"start": 1.0}, 0, EVERYONE),
+    ],
+)
+@pytest.mark.parametrize("segments", [0, 3])
+def test_an_expanding_window_adds_harder_images_and_drops_none(options, prefix, expected, segments):
+    assert kept(Expanding(**options), prefix, segments=segments) == expected
+
+
+@pytest.mark.parametrize("prefix", [0, 3])
+def test_groups_are_disjoint_and_as_large_as_their_segments(prefix):
+    window = Group(sizes=(1, 1, 2, 4))
+    groups = [kept(window, prefix, segments=segments) for segments in range(6)]
+    assert groups == [[0], [1], [2, 3], [4, 5, 6, 7], [4, 5, 6, 7], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: Group(sizes=()), "sizes must be at least one"),
+        (lambda: Group(sizes=(2, 0)), "sizes must be >= 1"),
+        (lambda: Expanding(start=0.0), r"start must be in \(0, 1\]"),
+        (lambda: Expanding(skip_hardest=0.3), r"skip_hardest must be in \[0, 1 - start\]"),
+    ],
+)
+def test_controls_out_of_range_are_refused(make, rule):
+    with pytest.raises(ConfigError, match=rule):
+        make()
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from dasm.batches import RealBatches
 from dasm.errors import ConfigError
+from dasm.scores.loss import Loss
+from dasm.selection import Selection
 from dasm.windows.all import All
 from dasm.windows.anchor import Anchor
 from dasm.windows.budget import Budget
+from dasm.windows.linear import Linear
 from dasm.windows.random import Random
 from dasm.windows.soft import Soft
 from dasm.windows.static import Static
@@ -54,6 +57,21 @@ def test_batches_under_an_anchor_come_from_outside_the_window_as_often_as_it_say
 def test_an_anchor_around_everyone_is_no_window_at_all(sizes, share, seed):
     difficulty = some_difficulty(sizes, seed)
     assert (Anchor(window=All(), share=share / 100)(difficulty, progress(difficulty, 3)) == 1).all()
+
+
+def test_a_class_too_small_for_the_window_gets_the_anchors_share_and_is_refused_without_one():
+    # Ranks are counted inside the class: a single image has rank 0, which a window of the hard half does not hold.
+    small = difficulty_of([0.0, 1.0, 2.0, 3.0, 5.0], [0] * 4 + [1])
+    now = replace(progress(small, 10), segments=10)
+    window = Linear(planned_segments=2)
+    assert window(small, now).tolist() == [0, 0, 1, 1, 0]
+    weights = Anchor(window=window, share=0.2)(small, now)
+    assert weights.tolist() == pytest.approx([0.2, 0.2, 1.8, 1.8, 0.2])
+    assert Soft(window=window)(small, now)[4] == 0
+    for bad in (window, Soft(window=window)):
+        selection = Selection(score=Loss(), window=bad)
+        with pytest.raises(ConfigError, match=r"selection\.window: must keep images of every class \(class 1 has 1\)"):
+            selection.weigh(small, first=small, segments=10, prefix_ipc=10, planned_ipc=10, seed=0)
 
 
 def test_a_soft_window_is_a_bell_around_the_middle_of_the_box():
