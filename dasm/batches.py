@@ -87,6 +87,9 @@ class RealBatches:
             count: clusters; a window that holds no more images is returned whole.
             network: whose features are clustered, un-augmented.
             stream: of the first centres.
+
+        Raises:
+            FloatingPointError: the network has diverged.
         """
         device = self.data.labels.device
         members = self._members[label].to(device)
@@ -95,10 +98,13 @@ class RealBatches:
         # A second or more of imports, for those who ask for it.
         from sklearn.cluster import KMeans
 
-        features = embed(network, self.data.subset(members)).cpu().numpy()
+        features = embed(network, self.data.subset(members)).cpu()
+        if not features.isfinite().all():
+            raise FloatingPointError("the features of real images are not finite")
         means = KMeans(count, n_init=1, random_state=stream % 2**32)
-        clusters = torch.from_numpy(means.fit_predict(features, sample_weight=self._weights[label].numpy()))
-        distances = torch.from_numpy(means.transform(features))
+        weights = self._weights[label].numpy()
+        clusters = torch.from_numpy(means.fit_predict(features.numpy(), sample_weight=weights))
+        distances = torch.from_numpy(means.transform(features.numpy()))
         found = [torch.nonzero(clusters == number).flatten() for number in range(count)]
         nearest = [rows[distances[rows, number].argmin()] for number, rows in enumerate(found) if len(rows)]
         return members[torch.stack(nearest).to(device)]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.difficulty import Difficulty, measure
-from dasm.errors import require
 from dasm.networks import Classifier
 from dasm.scores import Score
 from dasm.types import LabelledImages
@@ -77,11 +76,7 @@ class Selection:
         planned_ipc: int,
         seed: int,
     ) -> Float[Tensor, " n"]:
-        """Weigh every real image for the next segment, given its difficulty; the rest is as for `choose`.
-
-        Raises:
-            ConfigError: a class has no image in the window.
-        """
+        """Weigh every real image for the next segment, given its difficulty; the rest is as for `choose`."""
         if segments == 0 and self.first_window == "all":
             return torch.ones(len(difficulty.labels))
         progress = Progress(
@@ -91,9 +86,4 @@ class Selection:
             planned_ipc=planned_ipc,
             stream=rng.derive(seed, "window", segments),
         )
-        weights = self.window(difficulty, progress)
-        for label in difficulty.labels.unique().tolist():
-            mine = difficulty.labels == label
-            rule = f"selection.window: must keep images of every class (class {label} has {int(mine.sum())})"
-            require(bool((weights[mine] > 0).any()), rule, "none", "a wider window")
-        return weights
+        return self.window(difficulty, progress)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -204,6 +205,13 @@ def test_soft_weights_move_the_centres():
 
 def test_a_window_no_larger_than_the_batch_is_returned_whole():
     assert grouped().representatives(0, 9, LOOKING, 0).tolist() == MEMBERS
+
+
+def test_a_network_that_has_diverged_has_no_representatives():
+    data = grouped().data
+    lost = RealBatches(data=replace(data, mean=torch.full((1,), torch.nan)), weights=torch.ones(len(data)), stream=0)
+    with pytest.raises(FloatingPointError, match="the features of real images are not finite"):
+        lost.representatives(0, 3, LOOKING, 0)
 
 
 def test_representatives_depend_on_the_arguments_alone():

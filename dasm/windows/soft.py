@@ -40,7 +40,7 @@ class Soft(Window):
         for label in difficulty.labels.unique().tolist():
             mine = difficulty.labels == label
             if not box[mine].any():
-                continue  # a class too small for the wrapped window; `Selection` refuses it
+                continue  # a class too small for the wrapped window; whoever draws from it refuses it
             middle = (box[mine] * rank[mine]).sum() / box[mine].sum()
             width = (box[mine] > 0).double().mean()
             weights[mine] = torch.exp(-((rank[mine] - middle) / (self.spread * width)).square() / 2)

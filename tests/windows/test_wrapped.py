@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from dasm.batches import RealBatches
 from dasm.errors import ConfigError
-from dasm.scores.loss import Loss
-from dasm.selection import Selection
 from dasm.windows.all import All
 from dasm.windows.anchor import Anchor
 from dasm.windows.budget import Budget
@@ -69,9 +67,8 @@ def test_a_class_too_small_for_the_window_gets_the_anchors_share_and_is_refused_
     assert weights.tolist() == pytest.approx([0.2, 0.2, 1.8, 1.8, 0.2])
     assert Soft(window=window)(small, now)[4] == 0
     for bad in (window, Soft(window=window)):
-        selection = Selection(score=Loss(), window=bad)
-        with pytest.raises(ConfigError, match=r"selection\.window: must keep images of every class \(class 1 has 1\)"):
-            selection.weigh(small, first=small, segments=10, prefix_ipc=10, planned_ipc=10, seed=0)
+        with pytest.raises(ConfigError, match="window: must keep images of every class, got none of class 1"):
+            RealBatches(data=numbered_set(small.labels.tolist()), weights=bad(small, now), stream=0)
 
 
 def test_a_soft_window_is_a_bell_around_the_middle_of_the_box():
