@@ -36,6 +36,7 @@ from dasm.types import Task
 from dasm.windows import Window
 from tests.conftest import make_blobs
 from tests.pretended import CARD, OnCard, pretended
+from tests.windows.test_windows import OPTIONS
 
 # Pretending replaces functions of torch.cuda that a real card needs.
 pytestmark = [pytest.mark.deep, pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")]
@@ -78,20 +79,19 @@ def test_a_card_refuses_what_is_not_on_it(card):  # noqa: ARG001
 
 def sequence(trainer, *, objective=None, score="loss", window="budget", **options):
     """Two segments of the method on the card; the first is stored, the second continues after it."""
-    nested = {"window": {"name": "budget"}} if window in ("soft", "anchor", "static") else {}
-    planned = {"planned_segments": 2} if window == "linear" else {}
+    objective = objective or Gradient(real_batch=8, network_images=20)
     experts = options.pop("experts", None)
     method = Sequential(
         matching=Matching(
-            objective=objective or Gradient(real_batch=8, network_images=20),
+            objective=objective,
             trainer=trainer,
             factor=2,
-            match_prefix=True,
+            match_prefix=objective.joins_prefix,
         ),
         evaluators=Evaluators(trainer=trainer, networks=2, steps=3, teacher_steps=3, snapshots=3, **options),
         selection=Selection(
             score=build(Score, {"name": score}, "score"),
-            window=build(Window, {"name": window, **nested, **planned}, "window"),
+            window=build(Window, {"name": window, **OPTIONS.get(window, {})}, "window"),
         ),
         planned_ipc=2,
         experts=experts,

@@ -154,7 +154,7 @@ def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch
     trained = []
     monkeypatch.setattr("pipeline.experts.run", lambda *state: trained.append(state))
     monkeypatch.setattr("pipeline.passed.params.read", lambda: ZOO)
-    for arm, state in [("dasm-mtt", "1"), ("dasm-mtt", "2"), ("dasm", "1"), ("real", "0")]:
+    for arm, state in [("dasm-mtt", 1), ("dasm-mtt", 2), ("dasm", 1), ("real", 0)]:
         experts.main(arm, state)
     assert trained == [("dasm-mtt", 1), ("real", 0)]
     none = {
