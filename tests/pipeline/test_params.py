@@ -85,15 +85,18 @@ CASES = {
 }
 
 
+def put(values, path, value):
+    *owners, last = path.split(".")
+    for key in owners:
+        values = values[key]
+    values[last] = value
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_value_gets_its_path_the_rule_and_the_value(case):
     path, value, expected = CASES[case]
     values = copy.deepcopy(PARAMS)
-    *owners, last = path.split(".")
-    owner = values
-    for key in owners:
-        owner = owner[key]
-    owner[last] = value
+    put(values, path, value)
     with pytest.raises(ConfigError) as caught:
         check(values)
     assert expected in str(caught.value)
@@ -125,11 +128,7 @@ def test_experts_fit_whoever_follows_them(change, expected):
     values["experts"] = copy.deepcopy(ZOO["experts"])
     values["experts"]["trainer"]["network"] = copy.deepcopy(values["matching"]["trainer"]["network"])
     for path, value in change.items():
-        *owners, last = path.split(".")
-        owner = values
-        for key in owners:
-            owner = owner[key]
-        owner[last] = value
+        put(values, path, value)
     values["benchmark"]["arms"] = values["arms"] + values["controls"]
     if expected is None:
         check(values)
