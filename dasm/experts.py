@@ -32,9 +32,9 @@ class Experts:
     """How many networks are followed, for how long, and from where.
 
     Attributes:
-        trainer: the architecture has to be that of the matching network. MTT's recipe: SGD with a
-            learning rate of 0.01 that stays (`decay_at: []`), momentum 0, weight decay 0, batches of 256, every
-            operation of DSA, no CutMix.
+        trainer: the architecture has to be that of the matching network. MTT's recipe: SGD with a learning
+            rate of 0.01 that stays (`decay_at: []`), momentum 0, weight decay 0, batches of 256, every operation of
+            DSA, no CutMix.
         number: experts (100 in MTT).
         epochs: passes through the window (50 in MTT); the weights are kept after each.
         prefix_steps: optimiser steps on the decoded segments so far, before the first epoch; 0 starts from fresh

@@ -2,10 +2,12 @@
 
 import re
 
+from pipeline.scope import FULL
+
 #: What `is_name` asks for, in words.
 NAME_RULE = "letters, digits, - and _ alone"
 #: Names of arms that other files and rows have: networks trained on real images, and the full training set.
-TAKEN = ("real", "full")
+TAKEN = ("real", FULL)
 
 
 def is_name(text: str) -> bool:
