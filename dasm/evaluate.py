@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from dasm import rng
@@ -47,16 +47,29 @@ class Protocol:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Share of real images classified correctly, in [0, 1], by one network after its last step."""
+    """What one network classifies correctly after its last step.
+
+    Attributes:
+        seed: number of the network.
+        validation: share of the validation images, in [0, 1].
+        test: share of the test images, in [0, 1].
+        right: whether each test image is classified correctly, in data order.
+    """
 
     seed: int
     validation: float
     test: float
+    right: tuple[bool, ...]
 
 
 def accuracy(network: Classifier, data: LabelledImages) -> float:
     """Return the share of images that the network classifies correctly, in [0, 1]."""
-    return float(predict(network, data).argmax(1).eq(data.labels).double().mean())
+    return float(correct(network, data).double().mean())
+
+
+def correct(network: Classifier, data: LabelledImages) -> Bool[Tensor, " n"]:
+    """Return whether the network classifies each image correctly."""
+    return predict(network, data).argmax(1).eq(data.labels)
 
 
 def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callable[[Int64[Tensor, "k t"]], float]:
@@ -98,7 +111,13 @@ def evaluate(
     trainer = Trainer(network=network, recipe=protocol.recipe)
     streams = [rng.derive(root, "benchmark", seed) for seed in range(protocol.seeds)]
     trained = train_all(trainer, training, protocol.steps, streams, before=before, training=protocol.training)
+    tested = [correct(network, task.test) for (network,) in trained]
     return [
-        Accuracy(seed=seed, validation=accuracy(network, task.validation), test=accuracy(network, task.test))
-        for seed, (network,) in enumerate(trained)
+        Accuracy(
+            seed=seed,
+            validation=accuracy(network, task.validation),
+            test=float(right.double().mean()),
+            right=tuple(right.tolist()),
+        )
+        for seed, ((network,), right) in enumerate(zip(trained, tested, strict=True))
     ]

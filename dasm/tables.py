@@ -26,6 +26,9 @@ from dasm.networks import Classifier
 from dasm.png import decode_image, encode
 from dasm.types import Segment
 
+#: Segments that follow each other, each with its provenance.
+Chain = list[tuple[Segment, dict[str, Any]]]
+
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -140,7 +143,7 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: int(file.stem[1:]))
 
 
-def read_chain(files: Sequence[Path]) -> list[tuple[Segment, dict[str, Any]]]:
+def read_chain(files: Sequence[Path]) -> Chain:
     """Read segments that follow each other, each with its provenance."""
     chain = []
     for file in files:

@@ -66,6 +66,25 @@ def difficulty(arms: Mapping[str, Sequence[pd.DataFrame]], segments: int) -> Fig
         return figure
 
 
+def strata(arms: Mapping[str, pd.DataFrame], size: int) -> Figure:
+    """Draw how hard the real images nearest to each segment are, over the stored images per class, a line per arm."""
+    with mpl.rc_context(STYLE):
+        figure, (ax,) = panels(1, 2.9)
+        ends: list[tuple[float, str, str]] = []
+        for i, (arm, rows) in enumerate(arms.items()):
+            colour = SERIES[i % len(SERIES)]
+            images = rows["images"].cumsum().to_numpy(float)
+            edges = size * np.array([0.0, *images]) / images[-1]
+            height = rows["difficulty"].to_numpy(float)
+            width = 2.2 if i == 0 else 1.3
+            ax.stairs(height, edges, baseline=None, color=colour, linewidth=width, zorder=9 - i / 9)
+            ends.append((float(height[-1]), arm, colour))
+        _label_ends(ax, size, ends)
+        title, xlabel = "difficulty of the segments", "stored images per class, in the order of the segments"
+        ax.set(xlabel=xlabel, ylabel="rank of the nearest real images", title=title, xlim=(0, size))
+        return figure
+
+
 def distances(arm: str, curves: Mapping[str, Sequence[float]]) -> Figure:
     """Draw the matching distance over the iterations of each segment of one arm, in at most 200 means per curve."""
     with mpl.rc_context(STYLE):

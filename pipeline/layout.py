@@ -7,6 +7,7 @@ REAL = Path("data/real")
 TEACHERS = Path("data/evaluators/real")
 LEDGER = Path("data/ledger")
 FULL = Path("data/results/full.parquet")
+DIAGNOSIS = Path("data/diagnosis")
 
 
 def evaluators(arm: str, state: int) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import content, drawing, figures, layout, summary
+from pipeline import content, diagnosis, drawing, figures, layout, summary
 from pipeline.artefacts import read_parquet, read_results
 from pipeline.dots import dots
 from pipeline.facts import facts
@@ -49,6 +49,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **standings,
         **content.pictures(root, scope, states),
         **content.difficulty(scope, states),
+        **diagnosis.diagnosis(root, scope, drawn=not numbers["many"]),
         **content.costs(root, scope),
         "facts": facts(root, results),
         "accuracy": {network: drawing.svg(accuracy([network]), f"accuracy {network}") for network in scope.networks},

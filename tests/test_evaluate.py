@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dasm.errors import ConfigError
-from dasm.evaluate import Protocol, accuracy, evaluate
+from dasm.evaluate import Protocol, accuracy, correct, evaluate
 from dasm.networks import Classifier, Network
 from dasm.networks.mlp import MLP
 from dasm.train import Learner, Recipe
@@ -38,6 +38,15 @@ def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task)
     found = evaluate(protocol, MLP(width=16), [task.train], task, root=0)
     assert [result.seed for result in found] == [0, 1, 2]
     assert all(result.test > 0.9 and result.validation > 0.9 for result in found)
+
+
+def test_every_test_image_is_on_record(task):
+    found = evaluate(Protocol(recipe=RECIPE, steps=2, seeds=2), MLP(width=4), [task.train], task, root=0)
+    assert all(len(result.right) == len(task.test) for result in found)
+    assert all(result.test == pytest.approx(sum(result.right) / len(task.test)) for result in found)
+    assert any(0 < result.test < 1 for result in found)
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 0.1, 0.2], [5.0, 0.0, 0.0]])
+    assert correct(answering(logits), one_hot_set([0, 1, 2, 1])).tolist() == [True, True, True, False]
 
 
 def test_validation_and_test_are_not_mixed_up(task):

@@ -143,23 +143,27 @@ def test_the_statistics_of_batch_norm_are_kept_and_nothing_stays_mapped(tmp_path
 
 def test_results_are_one_row_per_network(tmp_path):
     results = {
-        "convnet": [Accuracy(seed=0, validation=0.5, test=0.25), Accuracy(seed=1, validation=0.6, test=0.35)],
-        "mlp": [Accuracy(seed=0, validation=0.1, test=0.2)],
+        "convnet": [
+            Accuracy(seed=0, validation=0.5, test=0.25, right=(True, False, False, False)),
+            Accuracy(seed=1, validation=0.6, test=0.5, right=(True, False, False, True)),
+        ],
+        "mlp": [Accuracy(seed=0, validation=0.1, test=0.0, right=(False,) * 4)],
     }
     costs = {
         "convnet": Counts(forward_images=200, backward_images=100, flops=4_000_000_000_000),
         "mlp": Counts(forward_images=70, backward_images=60, flops=50),
     }
     write_results(tmp_path / "r.parquet", results, costs, {"arm": "dasm", "prefix_ipc": 3}, {"seed": 0})
-    table, meta = read_table(tmp_path / "r.parquet", "result/1")
+    table, meta = read_table(tmp_path / "r.parquet", "result/2")
     assert meta == {"seed": 0}
     assert table.to_pylist() == [
         {"arm": "dasm", "prefix_ipc": 3, "network": network, "seed": seed, "validation": validation, "test": test}
+        | {"test_right": [bool(digit) for digit in right]}
         | dict(zip(("forward_images", "backward_images", "flops"), cost, strict=True))
-        for network, seed, validation, test, *cost in [
-            ("convnet", 0, 0.5, 0.25, 100, 50, 2_000_000_000_000),
-            ("convnet", 1, 0.6, 0.35, 100, 50, 2_000_000_000_000),
-            ("mlp", 0, 0.1, 0.2, 70, 60, 50),
+        for network, seed, validation, test, right, *cost in [
+            ("convnet", 0, 0.5, 0.25, (1, 0, 0, 0), 100, 50, 2_000_000_000_000),
+            ("convnet", 1, 0.6, 0.5, (1, 0, 0, 1), 100, 50, 2_000_000_000_000),
+            ("mlp", 0, 0.1, 0.0, (0, 0, 0, 0), 70, 60, 50),
         ]
     ]
 
@@ -216,7 +220,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 
 def test_only_images_with_classes_carry_the_hugging_face_footer(tmp_path):
-    write_table(tmp_path / "a.parquet", {"x": pa.array([1])}, "result/1", {"class_names": ["a"]})
+    write_table(tmp_path / "a.parquet", {"x": pa.array([1])}, "result/2", {"class_names": ["a"]})
     assert b"huggingface" not in pq.read_schema(tmp_path / "a.parquet").metadata
 
 

@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from dasm.diagnosis import Diagnosis, SegmentDiagnosis
 from dasm.difficulty import Difficulty
+from dasm.results import write_diagnoses, write_ranks
 from dasm.tables import write_difficulty, write_segment
 from dasm.types import Segment
 from pipeline import artefacts
 from pipeline import params as parameters
 
-SEEDS, NETWORKS, IPC = 3, ("convnet", "mlp"), 2
+SEEDS, NETWORKS, IPC, TESTED = 3, ("convnet", "mlp"), 2, 30
 BLOCKS = """\
 matching: {factor: 1, match_prefix: true, objective: {name: gradient, metric: l1, augmentation: [color, crop]}}
 evaluator: {networks: 3, steps: 100, snapshots: 1}
@@ -106,6 +108,7 @@ def make_study(
             write_results(root / f"data/results/{arm}/{n}.parquet", arm, IPC * n, rng)
             write_ledger(root, "benchmark", f"benchmark-{arm}-{n}", arm, [])
     write_results(root / "data/results/full.parquet", "full", 0, rng)
+    _diagnosis(root / "data/diagnosis", study, benchmarked, rng)
     write_ledger(root, "prepare", "prepare", None, [])
 
 
@@ -116,9 +119,10 @@ def write_results(path: Path, arm: str, prefix_ipc: int, rng: np.random.Generato
         for seed in range(SEEDS):
             test = base + 0.02 * prefix_ipc * (arm != "full") - 0.1 * (network == "mlp") + 0.01 * rng.normal()
             validation = test - 0.01 + 0.004 * rng.normal()
-            rows.append([arm, prefix_ipc, network, seed, validation, test, "2.0", "cpu"])
+            right = (rng.random(TESTED) < test).tolist()
+            rows.append([arm, prefix_ipc, network, seed, validation, test, right, "2.0", "cpu"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
+    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "test_right", "torch_version", "device"]
     pd.DataFrame(rows, columns=columns).to_parquet(path)
 
 
@@ -159,6 +163,29 @@ def _difficulty(path: Path, labels: np.ndarray, n: int, states: int, rng: np.ran
     lower = 0.5 * n / states
     inside = (made.rank >= lower) & (made.rank < lower + 0.5)
     write_difficulty(path, made, (inside if n else torch.ones(len(labels))).float(), {"state": n})
+
+
+def _diagnosis(folder: Path, study: artefacts.Scope, states: tuple[int, ...], rng: np.random.Generator) -> None:
+    found = {}
+    for arm, n in ((arm, n) for arm in study.arms for n in states):
+        sizes = [IPC * n] if arm in study.joint else [IPC] * n
+        parts = [
+            SegmentDiagnosis(
+                images=size,
+                difficulty=float(rng.random()),
+                similarity=float(rng.random()),
+                overlap=float(rng.random()) if k else float("nan"),
+            )
+            for k, size in enumerate(sizes)
+        ]
+        easy, middle, hard = rng.random(3).tolist()
+        found[arm, IPC * n] = Diagnosis(
+            images=IPC * n, coverage=(easy, middle, hard), diversity=1 + float(rng.random()), segments=tuple(parts)
+        )
+    write_diagnoses(folder, found, {})
+    labels = torch.arange(TESTED) % 3
+    score = torch.tensor(rng.random(TESTED)).float()
+    write_ranks(folder / "test.parquet", Difficulty(score=score, spread=score, right=score, labels=labels), {})
 
 
 def _segment(path: Path, images: np.ndarray, labels: np.ndarray, names: list[str], k: int, ipc: int) -> None:

@@ -257,7 +257,7 @@ def test_page_shows_parameters_escaped_and_their_hash(study, page):
 
 def test_figures_share_no_identifier_and_no_fixed_ink(page):
     drawings = re.findall(r"<svg viewBox[^>]*role.*?</svg>", page, re.DOTALL)
-    assert len(drawings) == 2 + 1 + 3, "accuracy, difficulty, distances"
+    assert len(drawings) == 2 + 1 + 1 + 3, "accuracy, difficulty, that of the segments, distances"
     identifiers = [name for drawing in drawings for name in set(re.findall(r' id="([^"]+)"', drawing))]
     assert len(identifiers) == len(set(identifiers))
     used = {name for drawing in drawings for name in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', drawing)}

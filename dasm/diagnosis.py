@@ -1,0 +1,198 @@
+"""What a set holds of the real data, as networks see it: how much, how different, how hard; no accuracy is needed.
+
+Coverage is that of Naeem et al. (ICML 2020, arXiv 2002.09797), diversity the Vendi score of order 2 (Pasarkar & Dieng,
+2023, arXiv 2310.12952) with the cosine kernel. All is measured class by class in the features of one network trained on
+real images, and averaged over the classes. Differences from the papers:
+
+1. The neighbourhood of coverage grows with the set as it is small: its radius is that within which one of m images lies
+   on average if they are spread like the real ones. Real images picked at random cover 1 - 1/e = 63 % at any m, so that
+   sets of different sizes compare.
+2. Features are centred at the class, so that images which have nothing in common but their class are orthogonal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dasm import rng
+from dasm.networks import Classifier, embed
+from dasm.types import LabelledImages
+
+#: Parts of each class by difficulty, easiest first.
+PARTS = ("easy", "middle", "hard")
+
+# Real images of a class that are compared; with so many a share is known to 1.6 points (one standard deviation).
+_MOST = 1000
+_NEIGHBOURS = 5
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SegmentDiagnosis:
+    """What one segment adds.
+
+    Attributes:
+        images: training images per class.
+        difficulty: mean rank fraction in [0, 1) of the five real images of the class that are nearest to each of its
+            training images; 0.5 where they are neither easy nor hard.
+        similarity: mean cosine of two of its training images of a class; 0 as of real images, 1 where all are alike;
+            not a number for a single one.
+        overlap: mean cosine of its training images with those of the segments before it; not a number for the first.
+    """
+
+    images: int
+    difficulty: float
+    similarity: float
+    overlap: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What a set holds.
+
+    Attributes:
+        images: training images per class.
+        coverage: share of the real images of each of `PARTS`, in [0, 1], that have an image of the set nearby.
+        diversity: effective number of different training images of a class, from 1 to their number.
+        segments: what each of its segments adds.
+    """
+
+    images: int
+    coverage: tuple[float, float, float]
+    diversity: float
+    segments: tuple[SegmentDiagnosis, ...]
+
+
+#: Training images as one network sees them: features (m d), class by class.
+Seen = list[Tensor]
+
+
+@final
+class Landmarks:
+    """Real images of every class as one network sees them, which sets are compared with."""
+
+    def __init__(self, network: Classifier, real: LabelledImages, rank: Float[Tensor, " n"], seed: int) -> None:
+        """Embed at most a thousand real images of every class.
+
+        Args:
+            network: trained on real images; whoever compares sets takes the same one for all of them.
+            real: n real images.
+            rank: their within-class rank fractions, 0 the easiest.
+            seed: root seed of the choice.
+
+        Raises:
+            FloatingPointError: the network has diverged.
+        """
+        self._real: list[Tensor] = []
+        self._rank: list[Tensor] = []
+        self._radii: dict[tuple[int, int], Tensor] = {}
+        self._network = network
+        for label in range(real.num_classes):
+            members = real.members(label).cpu()
+            order = torch.randperm(len(members), generator=rng.generator(seed, "landmarks", label))
+            members = members[order[:_MOST].sort().values]
+            features = _embedded(network, real.subset(members.to(real.labels.device)))
+            self._real.append(features)
+            self._rank.append(rank[members])
+
+    def see(self, images: LabelledImages) -> Seen:
+        """Return the features of training images, un-augmented, on the CPU."""
+        features, labels = _embedded(self._network, images), images.labels.cpu()
+        return [features[labels == label] for label in range(images.num_classes)]
+
+    def diagnose(self, segments: Sequence[Seen]) -> Diagnosis:
+        """Say what a set holds, given its segments as `see` saw them, in order; each holds every class."""
+        classes = range(len(self._real))
+        whole = [torch.cat([segment[label] for segment in segments]) for label in classes]
+        covered = torch.stack([self._coverage(label, whole[label]) for label in classes])
+        found, before = list[SegmentDiagnosis](), [images[:0] for images in whole]
+        for segment in segments:
+            sides = [(self._centred(c, segment[c]), self._centred(c, before[c])) for c in classes]
+            found.append(
+                SegmentDiagnosis(
+                    images=max(map(len, segment)),
+                    difficulty=_mean([self._difficulty(c, segment[c]) for c in classes]),
+                    similarity=_mean([_similarity(own) for own, _ in sides]),
+                    overlap=_mean([(own @ earlier.T).mean() for own, earlier in sides]),
+                )
+            )
+            before = [torch.cat([earlier, segment[c]]) for c, earlier in enumerate(before)]
+        easy, middle, hard = covered.nanmean(0).tolist()
+        return Diagnosis(
+            images=max(map(len, whole)),
+            coverage=(easy, middle, hard),
+            diversity=_mean([_diversity(self._centred(c, whole[c])) for c in classes]),
+            segments=tuple(found),
+        )
+
+    def _coverage(self, label: int, images: Tensor) -> Float[Tensor, " p"]:
+        real, rank = self._real[label], self._rank[label]
+        covered = (_distances(real, images).amin(1) <= self._radius(label, len(images))).double()
+        part = (rank * len(PARTS)).long()
+        return torch.stack([covered[part == number].mean() for number in range(len(PARTS))])
+
+    def _radius(self, label: int, images: int) -> Float[Tensor, " n"]:
+        # Of each real image, such that one of so many images lies within it on average.
+        real = self._real[label]
+        nearest = min(max(1, round(len(real) / images)), len(real) - 1)
+        if (label, nearest) not in self._radii:
+            apart = _distances(real, real).fill_diagonal_(torch.inf)
+            # A class of one image is covered by any other.
+            self._radii[label, nearest] = apart.kthvalue(max(1, nearest), dim=1).values
+        return self._radii[label, nearest]
+
+    def _difficulty(self, label: int, images: Tensor) -> Tensor:
+        near = _distances(images, self._real[label]).topk(min(_NEIGHBOURS, len(self._real[label])), largest=False)
+        return self._rank[label][near.indices].mean()
+
+    def _centred(self, label: int, images: Tensor) -> Float[Tensor, "m d"]:
+        return F.normalize((images - self._real[label].mean(0)).double(), dim=1)
+
+
+def mean(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the mean of what several networks say of one set."""
+
+    def averaged(segments: Sequence[SegmentDiagnosis]) -> SegmentDiagnosis:
+        names = ("difficulty", "similarity", "overlap")
+        means = {name: sum(getattr(segment, name) for segment in segments) / len(segments) for name in names}
+        return replace(segments[0], **means)
+
+    easy, middle, hard = (sum(shares) / len(diagnoses) for shares in zip(*(d.coverage for d in diagnoses), strict=True))
+    return replace(
+        diagnoses[0],
+        coverage=(easy, middle, hard),
+        diversity=sum(found.diversity for found in diagnoses) / len(diagnoses),
+        segments=tuple(averaged(parts) for parts in zip(*(found.segments for found in diagnoses), strict=True)),
+    )
+
+
+def _embedded(network: Classifier, images: LabelledImages) -> Float[Tensor, "m d"]:
+    features = embed(network, images).cpu()
+    if not features.isfinite().all():
+        raise FloatingPointError("the features of a network that has learnt real images are not finite")
+    return features
+
+
+def _distances(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
+    # In 64 bits, because `cdist` takes differences of large squares.
+    return torch.cdist(one.double(), other.double())
+
+
+def _mean(values: Sequence[Tensor]) -> float:
+    return float(torch.stack([value.double() for value in values]).nanmean())
+
+
+def _similarity(images: Float[Tensor, "m d"]) -> Tensor:
+    pairs = len(images) * (len(images) - 1)
+    gram = images @ images.T
+    return (gram.sum() - gram.diagonal().sum()) / pairs if pairs else gram.new_tensor(torch.nan)
+
+
+def _diversity(images: Float[Tensor, "m d"]) -> Tensor:
+    return len(images) ** 2 / (images @ images.T).square().sum()

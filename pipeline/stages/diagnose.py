@@ -1,0 +1,56 @@
+"""What every benchmarked prefix of every arm holds of the real data, and how hard the test images are."""
+
+from collections.abc import Sequence
+
+from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean
+from dasm.difficulty import measure
+from dasm.evaluators import Evaluators, trained
+from dasm.results import write_diagnoses, write_ranks
+from dasm.scores.loss import Loss
+from dasm.segments import decoded
+from dasm.store import read_task
+from dasm.tables import Chain, read_chain, segment_files
+from dasm.types import LabelledImages
+from pipeline import layout, params, runtime
+from pipeline.networks import read_networks
+
+
+def main() -> None:
+    """Make `data/diagnosis`. All arms are seen by the networks of state 0, which know nothing of any of them."""
+    study, device = runtime.start()
+    evaluators, seed = params.section(study, Evaluators, "evaluator"), params.value(study, "seed")
+    states, groups = params.value(study, "benchmark.states"), ("arms", "controls", "coresets")
+    with runtime.ledger("diagnose", "diagnose"):
+        task = read_task(layout.REAL, device)
+        networks = trained(read_networks(layout.TEACHERS, evaluators, task.train))
+        train, test = (measure(real, [[network] for network in networks], Loss()) for real in (task.train, task.test))
+        sets = {
+            (arm, state): read_chain(segment_files(layout.distilled(arm, state)))
+            for group in groups
+            for arm in params.value(study, group)
+            for state in states
+        }
+        found: list[list[Diagnosis]] = []
+        for network in networks:
+            landmarks = Landmarks(network, task.train, train.rank, seed)
+            found.append(_diagnosed(landmarks, list(sets.values()), task.train))
+        means = {
+            (arm, sum(segment.ipc for segment, _ in chain)): mean(each)
+            for (arm, _), chain, each in zip(sets, sets.values(), zip(*found, strict=True), strict=True)
+        }
+        write_diagnoses(layout.DIAGNOSIS, means, {"seed": seed})
+        write_ranks(layout.DIAGNOSIS / "test.parquet", test, {"seed": seed})
+
+
+def _diagnosed(landmarks: Landmarks, sets: Sequence[Chain], real: LabelledImages) -> list[Diagnosis]:
+    # States of one arm follow each other and share their segments.
+    seen: dict[str, Seen] = {}
+    diagnoses = []
+    for chain in sets:
+        contents = [meta["content"] for _, meta in chain]
+        seen = {
+            content: seen[content] if content in seen else landmarks.see(decoded([segment], real))
+            for content, (segment, _) in zip(contents, chain, strict=True)
+        }
+        diagnoses.append(landmarks.diagnose([seen[content] for content in contents]))
+    return diagnoses
