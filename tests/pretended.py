@@ -6,8 +6,9 @@ index, because that would make a card wait. What a card refuses because it would
 inside `recording` what a CUDA graph cannot hold (`tests.refused`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_iter, tree_map
 
-from dasm import rng
+from dasm import counts, rng
+from dasm.objectives import dm
+from dasm.stepper import Stepper
 from tests.refused import unrecordable, unrepeatable
 
 CARD = torch.device("cuda", 0)
@@ -147,6 +150,10 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         torch, "inference_mode", lambda mode=True: torch.set_grad_enabled(torch.is_grad_enabled() and not mode)
     )
     monkeypatch.setattr(torch.Tensor, "pin_memory", _pinned)
+    # A tensor cannot turn into one of another type by its `data`.
+    monkeypatch.setattr(
+        dm._Networks, "fresh", lambda self, stream: self._trainer.start(self._like, stream).network.to(self._device)
+    )
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter cannot become another type in place
     with _Below(), _Moving():
@@ -162,6 +169,50 @@ def recording() -> Iterator[None]:
         yield
     finally:
         _Below.recording = False
+
+
+class Replayed:
+    """What stands in for a CUDA graph: the step again, but no layer is called that could count."""
+
+    def replay(self):
+        with counts.aside():
+            self.step()
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, record: Callable) -> None:
+    """Stand in for the CUDA functions around a recording, with `record` for `torch.cuda.graph`."""
+    nothing = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "Stream": lambda: nothing,
+        "current_stream": lambda: nothing,
+        "stream": lambda stream: nullcontext(),
+        "synchronize": lambda: None,
+        "CUDAGraph": Replayed,
+        "graph": record,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+@contextmanager
+def replaying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Record steps, refusing what a graph cannot hold, and replay them; yield the batch sizes that were recorded."""
+    recorded, last, plain = list[int](), list[tuple[Stepper, int]](), Stepper._step
+
+    def noting(self, n):
+        last[:] = [(self, n)]
+        return plain(self, n)
+
+    @contextmanager
+    def record(graph):
+        stepper, n = last[0]  # it has just been warmed up
+        with stepper._put_back(), recording():  # nothing runs while a graph is recorded
+            yield
+        graph.step = lambda: plain(stepper, n)
+        recorded.append(n)
+
+    monkeypatch.setattr(Stepper, "_step", noting)
+    stand_in(monkeypatch, record)
+    yield recorded
 
 
 class _Generator(torch.Generator):

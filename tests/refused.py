@@ -52,10 +52,10 @@ def unrecordable(func, args, kwargs) -> str | None:
     repeats = name == "repeat_interleave" and isinstance(given["repeats"], torch.Tensor)
     if name in _READS or (repeats and given["output_size"] is None):
         return "a number that is read off the card"
-    masks = [i for i in given.get("indices") or () if i is not None and i.dtype in (torch.bool, torch.uint8)]
     # One value under a mask is filled in, without counting.
-    if name in ("index", "index_put") and masks and not (name == "index_put" and given["values"].numel() == 1):
-        return "a tensor as long as a mask has places"
+    if name == "index" or (name == "index_put" and given["values"].numel() > 1):
+        if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in given["indices"]):
+            return "a tensor as long as a mask has places"
     if _draws(func, given):
         return "a draw"
     return None

@@ -16,7 +16,6 @@ from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import embed, predict
 from dasm.networks.resnet import ResNet
-from dasm.objectives import dm
 from dasm.objectives.cafe import CAFE
 from dasm.objectives.dc import DC
 from dasm.objectives.dm import DM
@@ -35,24 +34,19 @@ from dasm.train import Recipe, Trainer
 from dasm.types import Task
 from dasm.windows import Window
 from tests.conftest import make_blobs
-from tests.pretended import CARD, OnCard, pretended
+from tests.pretended import CARD, OnCard, pretended, replaying
 from tests.windows.test_windows import OPTIONS
 
 # Pretending replaces functions of torch.cuda that a real card needs.
 pytestmark = [pytest.mark.deep, pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")]
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
-# A recorded step is another matter (tests/test_capture.py); here it is taken as it is.
-RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=ALL, cutmix=0.5, captured=False)
+RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=ALL, cutmix=0.5)
 
 
 @pytest.fixture
 def card(monkeypatch):
-    # A tensor cannot turn into one of another type by its `data`.
-    monkeypatch.setattr(
-        dm._Networks, "fresh", lambda self, stream: self._trainer.start(self._like, stream).network.to(self._device)
-    )
-    with pretended(monkeypatch):
+    with pretended(monkeypatch), replaying(monkeypatch):
         yield
 
 
