@@ -7,7 +7,7 @@ import torch
 
 # Read off the binaries of torch 2.11.0+cu130 (libtorch_cuda.so and libtorch_cpu.so): every function that calls
 # `Context::alertNotDeterministic`, and the operation that it carries out. The docstring of
-# `torch.use_deterministic_algorithms` names the same ones and two more, which earlier versions of torch refuse (last line).
+# `torch.use_deterministic_algorithms` names the same ones and two more, `cumsum` and the last line.
 _UNREPEATABLE = {
     *("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward"),
     *("avg_pool3d_backward", "max_pool3d_with_indices_backward", "max_unpool2d", "max_unpool3d"),
@@ -22,7 +22,7 @@ _UNREPEATABLE = {
 # Those that it refuses for some arguments alone.
 _SOMETIMES = {
     "bincount": lambda given: given["weights"] is not None,
-    "cumsum": lambda given: given["self"].is_floating_point(),  # the other of the docstring's
+    "cumsum": lambda given: given["self"].is_floating_point(),
     "_embedding_bag_backward": lambda given: given["mode"] == 2,
     "histc": lambda given: given["self"].is_floating_point(),
     # Of all numbers it returns the number alone; along a dimension, their places too.
@@ -53,9 +53,9 @@ def unrecordable(func, args, kwargs) -> str | None:
     if name in _READS or (repeats and given["output_size"] is None):
         return "a number that is read off the card"
     # One value under a mask is filled in, without counting.
-    if name == "index" or (name == "index_put" and given["values"].numel() > 1):
-        if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in given["indices"]):
-            return "a tensor as long as a mask has places"
+    chooses = name == "index" or (name == "index_put" and given["values"].numel() > 1)
+    if chooses and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in given["indices"]):
+        return "a tensor as long as a mask has places"
     if _draws(func, given):
         return "a draw"
     return None
