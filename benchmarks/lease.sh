@@ -100,9 +100,10 @@ profiled() {
 }
 
 walked() {
-    local seconds=$(($(left) - 30)) # to stop and to pack
-    if ((seconds >= 10)); then
-        part study $((seconds + 10)) python3 -m pipeline walk "$(awk "BEGIN {print $seconds / 60}")" "$jobs"
+    local seconds=$(($(left) - 25)) # to pack
+    if ((seconds >= 20)); then
+        # It begins and ends in its own time; the limit is for a walk that does neither.
+        part study "$seconds" python3 -m pipeline walk "$(awk "BEGIN {print ($seconds - 15) / 60}")" "$jobs"
     else
         echo "== study: no time is left"
     fi
