@@ -13,19 +13,23 @@ refuse() {
     echo "lease.sh: $1" >&2
     exit 1
 }
-[[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || refuse "MINUTES must be a number, got '$minutes'"
+[[ $minutes =~ ^([0-9]+)(\.([0-9]))?$ ]] || refuse "MINUTES must be a number such as 9 or 9.5, got '$minutes'"
+ends=$((60 * 10#${BASH_REMATCH[1]} + 6 * ${BASH_REMATCH[3]:-0})) # in seconds, as all below
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || refuse "JOBS must be a number from 1, got '$jobs'"
 [ -f "studies/$study/params.yaml" ] || refuse "studies/$study/params.yaml: no such file"
 [ -d "${OUT:-}" ] || refuse "OUT must name the folder that is brought home"
 
 export CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONUNBUFFERED=1
 kept=.checkpoints/lease # between two calls on one machine
-ends=$(awk "BEGIN {print int(60 * $minutes)}")
 wanted=recipe:cifar10-ipc10,match:cifar10-ipc10,evaluate:cifar10-ipc50,match:cifar100-ipc10,steps:cifar10-ipc10,score
 wanted+=,match,steps,evaluate,recipe,sequence
 
 left() {
     echo $((ends - SECONDS))
+}
+
+in_minutes() {
+    printf '%d.%02d' $(($1 / 60)) $(($1 % 60 * 100 / 60))
 }
 
 # part NAME SECONDS COMMAND...: run it for so long at most, as far as there is time; say how it ended.
@@ -75,8 +79,9 @@ go_on() {
     fi
 }
 
+# The first to import torch reads it from the disk.
 facts() {
-    part facts 60 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv; python3 -m benchmarks.facts'
+    part facts 120 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv; python3 -m benchmarks.facts'
 }
 
 # Only the files that hold tests for a GPU, because others import DVC; without the options of pyproject.toml, because
@@ -89,9 +94,9 @@ tests() {
 
 speed() {
     local limit=$(((ends - SECONDS) * 4 / 10))
-    local until
-    until=$(awk "BEGIN {print $limit / 90}")
-    part speed "$limit" python3 -m benchmarks --name gpu --repeats 3 --only "$wanted" --minutes "$until" "${options[@]}"
+    # No case begins when two thirds are over: one that the limit ends is lost.
+    part speed "$limit" python3 -m benchmarks --name gpu --repeats 3 --only "$wanted" \
+        --minutes "$(in_minutes $((limit * 2 / 3)))" "${options[@]}"
     cp -f benchmarks/results/gpu.json "$kept" && cp -f benchmarks/results/gpu.json "$OUT"
 }
 
@@ -103,7 +108,7 @@ walked() {
     local seconds=$(($(left) - 25)) # to pack
     if ((seconds >= 20)); then
         # It begins and ends in its own time; the limit is for a walk that does neither.
-        part study "$seconds" python3 -m pipeline walk "$(awk "BEGIN {print ($seconds - 15) / 60}")" "$jobs"
+        part study "$seconds" python3 -m pipeline walk "$(in_minutes $((seconds - 15)))" "$jobs"
     else
         echo "== study: no time is left"
     fi
