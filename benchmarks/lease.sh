@@ -89,7 +89,8 @@ facts() {
 tests() {
     local files
     mapfile -t files < <(grep -lr --include="test_*.py" mark.gpu tests)
-    once tests 130 python3 -m pytest -o addopts= -m gpu -v -rs --tb=short --lf --timeout 60 -W default "${files[@]}"
+    # Four at once, so that a lost device is that of a quarter of the tests.
+    once tests 130 python3 -m pytest -o addopts= -m gpu -n 4 -v -rs --tb=short --lf --timeout 60 -W default "${files[@]}"
 }
 
 speed() {

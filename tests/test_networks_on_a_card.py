@@ -1,6 +1,7 @@
 """Every network on the pretended card: a recorded training step, scores and a matching iteration, every augmentation.
 
-What a card would refuse is refused (`tests.refused`), and the recorded step is run as it is recorded and replayed.
+What a card would refuse is refused (`tests.refused`), and the recorded step is run as it is recorded and replayed. On a
+real card the same, twice, to the bit.
 """
 
 import pytest
@@ -16,7 +17,7 @@ from tests.conftest import make_blobs
 from tests.networks.versions import VARIANTS, made, variant_id
 from tests.pretended import pretended, replaying
 
-pytestmark = [pytest.mark.deep, pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")]
+pytestmark = pytest.mark.deep
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 # As narrow as they go.
@@ -38,38 +39,33 @@ CASES += [(name, {}, 68) for name in ("alexnet", "convnext", "densenet", "effici
 CASES += [(name, {}, 132) for name in ("resnet", "resnet_ap")]
 
 
+def case_id(case):
+    return f"{variant_id(case[:2])}-{case[2]}"
+
+
 @pytest.fixture
 def card(monkeypatch):
     with pretended(monkeypatch), replaying(monkeypatch) as recorded:
         yield recorded
 
 
-def data(side):
-    return make_blobs(4, 0, classes=2, side=side, channels=3).to("cuda")
-
-
-def of(name, options):
-    return made(name, **TINY.get(name, {}) | options)
-
-
-@pytest.mark.parametrize(("name", "options", "side"), CASES, ids=[f"{variant_id(c[:2])}-{c[2]}" for c in CASES])
-def test_a_network_learns_scores_and_is_matched(card, name, options, side):
+def worked(name, options, side):
+    """Let a network learn, score and be matched on the card; return what came of each."""
     recipe = Recipe(batch_size=5, learning_rate=0.01, augmentation=ALL, cutmix=0.5)
-    trainer, real = Trainer(network=of(name, options), recipe=recipe), data(side)
+    trainer = Trainer(network=made(name, **TINY.get(name, {}) | options), recipe=recipe)
+    real = make_blobs(4, 0, classes=2, side=side, channels=3).to("cuda")
     before = torch.get_rng_state()
     learner = trainer.start(real, 0)
     first = [value.cpu().clone() for value in learner.network.parameters()]
     learner.steps(real, 0, 3, 5, 0.01)
-    assert card == [5, 3], "whole batches, and the last one of an epoch"
     assert any(not torch.equal(a, b.cpu()) for a, b in zip(first, learner.network.parameters(), strict=True))
-    assert predict(learner.network, real).is_cuda and embed(learner.network, real).is_cuda
+    scores = predict(learner.network, real), embed(learner.network, real)
+    assert all(score.is_cuda for score in scores)
     # A network without a convolution is matched by all its weights.
+    gradient = Gradient(real_batch=2, network_images=5, augmentation=ALL)
     kinds = [DM(real_batch=2, augmentation=("one", *ALL))]
-    if name == "mlp":
-        kinds.append(DC(real_batch=2, outer=2, inner=1))
-    else:
-        kinds.append(Gradient(real_batch=2, network_images=5, augmentation=ALL))
-    for objective in kinds:
+    kinds.append(DC(real_batch=2, outer=2, inner=1) if name == "mlp" else gradient)
+    pixels = [
         Matching(objective=objective, trainer=trainer, factor=2).optimise(
             torch.rand(2, 1, 3, side, side, generator=torch.Generator().manual_seed(1)),
             real,
@@ -77,5 +73,25 @@ def test_a_network_learns_scores_and_is_matched(card, name, options, side):
             iterations=1,
             planned_ipc=1,
             stream=0,
-        )
+        )[0]
+        for objective in kinds
+    ]
     assert torch.equal(torch.get_rng_state(), before), "nothing is drawn from torch's own stream"
+    return [value.cpu() for value in (*learner.network.parameters(), *scores, *pixels)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_a_network_learns_scores_and_is_matched(card, case):
+    worked(*case)
+    assert card[:2] == [5, 3], "whole batches, and the last one of an epoch"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_on_a_gpu_it_does_so_to_the_bit(case):
+    before = torch.cuda.get_rng_state()
+    first, second = worked(*case), worked(*case)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(torch.cuda.get_rng_state(), before)
