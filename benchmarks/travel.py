@@ -1,7 +1,8 @@
 """What a study made on a lent machine travels home in archives of limited size, the most wanted first.
 
 `python3 -m benchmarks.travel pack STUDY FOLDER [MEGABYTES [TRIP]]` there, without DVC;
-`python -m benchmarks.travel unpack STUDY FOLDER` here, with DVC. `away.sh` and `home.sh` call these.
+`python -m benchmarks.travel unpack STUDY FOLDER` here, with DVC, and `take STUDY FOLDER` there again, to go on.
+`away.sh`, `lease.sh` and `home.sh` call these.
 
 Results, scores and the ledger are small and come first; then the sets, the walk's unfinished work, and networks, which
 cost least to make again. What does not fit is named; a second trip takes it. What never comes is made again when it is
@@ -64,14 +65,12 @@ def _filled(groups: Iterable[Path], limit: int) -> tuple[list[Path], list[Path]]
 
 def unpack(study: str, folder: str) -> None:
     """Unpack the archives of a folder, and let DVC take over every stage that is there as a whole."""
-    first = sorted(Path(folder).glob(f"{study}-[0-9]*.tar.000"))
-    require(bool(first), f"{folder}: must hold {study}-1.tar.000 and its successors", "none")
+    _parts(study, folder)
     found = params.read()
     require(
         found["study"] == study, f"travel: {study} must be in force (python -m pipeline study {study})", found["study"]
     )
-    for part in first:
-        _extract(sorted(part.parent.glob(f"{part.stem}.*")))
+    take(study, folder)
     _call("dvc", "repro", "--quiet", "prepare")
     walked = [stage for stage in stages(found) if stage.name != "check"]
     identity, _ = walk.identities(walked, found)
@@ -81,6 +80,18 @@ def unpack(study: str, folder: str) -> None:
         _call("dvc", "commit", "--force", "--quiet", *whole)
     print(f"travel: {len(whole)} of {len(written)} stages are there as a whole, made with these options and this code")
     _call("dvc", "status")
+
+
+def take(study: str, folder: str) -> None:
+    """Unpack the archives of a folder."""
+    for parts in _parts(study, folder):
+        _extract(parts)
+
+
+def _parts(study: str, folder: str) -> list[list[Path]]:
+    first = sorted(Path(folder).glob(f"{study}-[0-9]*.tar.000"))
+    require(bool(first), f"{folder}: must hold {study}-1.tar.000 and its successors", "none")
+    return [sorted(part.parent.glob(f"{part.stem}.*")) for part in first]
 
 
 def wanted(study: str) -> Iterator[Path]:
@@ -168,14 +179,14 @@ def _call(*command: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Pack or unpack; return the exit code."""
-    commands = {"pack": pack, "unpack": unpack}
+    commands = {"pack": pack, "unpack": unpack, "take": take}
     if (
         not arguments
         or arguments[0] not in commands
         or len(arguments) not in {"pack": (3, 4, 5)}.get(arguments[0], (3,))
     ):
         print(
-            "usage: python -m benchmarks.travel pack STUDY FOLDER [MEGABYTES [TRIP]] | unpack STUDY FOLDER",
+            "usage: python -m benchmarks.travel pack STUDY FOLDER [MEGABYTES [TRIP]] | unpack|take STUDY FOLDER",
             file=sys.stderr,
         )
         return 1

@@ -33,7 +33,11 @@ def generator(stream: int, *names: str | int, device: str | torch.device = "cpu"
 
 @contextmanager
 def fork(stream: int) -> Iterator[None]:
-    """Run the block with torch's global stream at the start of `stream`, and put the old one back afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(stream)
+    """Run the block with torch's global stream at the start of `stream`, and put the old one back afterwards.
+
+    That of the CPU: networks are built there. `manual_seed` and a plain `fork_rng` would also wake every GPU, and warn
+    where there are several.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream)
         yield

@@ -1,5 +1,6 @@
 """Small sets that every test may use, and deterministic torch."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ settings.load_profile("dasm")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, when a GPU is first used
     _repeatable()
 
 

@@ -2,11 +2,13 @@
 
 What code does differently for a GPU runs with its real numbers, so it can be compared with what it does on a CPU. As
 on a card, tensors of one dimension and more may not meet those of another device; unlike on a card, neither may an
-index, because that would make a card wait.
+index, because that would make a card wait. What a card refuses because it would not repeat itself is refused, and
+inside `recording` what a CUDA graph cannot hold (`tests.refused`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_iter, tree_map
 
-from dasm import rng
+from dasm import counts, rng
+from dasm.objectives import dm
+from dasm.stepper import Stepper
+from tests.refused import unrecordable, unrepeatable
 
 CARD = torch.device("cuda", 0)
 _COPIES = {"aten::_to_copy", "aten::copy_"}
@@ -52,16 +57,23 @@ class _Moving(TorchFunctionMode):
         named = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, str | torch.device)]
         places = {torch.device(value).type for value in named if _is_device(value)}
         if func in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], OnCard):
+            _moves(func)
             return func(args[0].inner)
         if func is torch.Tensor.cpu:
             places = {"cpu"}
         if not places:
             return self._called(func, args, kwargs)
+        if any(isinstance(value, torch.Tensor) for value in args[:1]) or func in (torch.tensor, torch.as_tensor):
+            _moves(func)
         args = tuple(
             value.inner.clone() if i == 0 and isinstance(value, OnCard) else value for i, value in enumerate(args)
         )
         args, kwargs = tree_map(lambda value: torch.device("cpu") if _is_device(value) else value, (args, kwargs))
-        out = func(*args, **kwargs)
+        before, _Below.made_for_card = _Below.made_for_card, places == {"cuda"}
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            _Below.made_for_card = before
         return OnCard(out) if places == {"cuda"} else out
 
     def _called(self, func, args, kwargs):
@@ -76,6 +88,8 @@ class _Moving(TorchFunctionMode):
 
 class _Below(TorchDispatchMode):
     on_card = False
+    made_for_card = False  # by name, on the CPU, until `_Moving` says where it is
+    recording = False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return _dispatched(func, args, kwargs or {})
@@ -83,6 +97,27 @@ class _Below(TorchDispatchMode):
 
 def _is_device(value):
     return isinstance(value, torch.device) or (isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda"))
+
+
+def _moves(func):
+    if _Below.recording:
+        raise RuntimeError(f"{func.__name__}: a CUDA graph cannot hold what passes between it and the host")
+
+
+def _pinned(tensor):
+    _moves(_pinned)
+    return tensor
+
+
+def _refused(func, args, kwargs, tensors):
+    if torch.get_deterministic_debug_mode() == 2 and unrepeatable(func, args, kwargs):
+        raise RuntimeError(f"{func}: does not have a deterministic implementation on a card")
+    if _Below.recording:
+        # A number on the CPU would be recorded as what it is now.
+        if any(not isinstance(t, OnCard) for t in tensors) and not _Below.made_for_card:
+            raise RuntimeError(f"{func}: a CUDA graph cannot hold a tensor on the CPU")
+        if why := unrecordable(func, args, kwargs):
+            raise RuntimeError(f"{func}: a CUDA graph cannot hold {why}")
 
 
 def _dispatched(func, args, kwargs):
@@ -93,6 +128,8 @@ def _dispatched(func, args, kwargs):
         strangers = [tuple(t.shape) for t in tensors if not isinstance(t, OnCard) and t.dim()]
         if strangers:
             raise RuntimeError(f"{func}: tensors on two devices, of shapes {strangers} on the CPU")
+    if on_card or _Below.made_for_card:
+        _refused(func, args, kwargs, tensors)
     if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cuda":
         on_card, kwargs = True, {**kwargs, "device": torch.device("cpu")}
     inner_args, inner_kwargs = tree_map(lambda t: t.inner if isinstance(t, OnCard) else t, (args, kwargs))
@@ -112,12 +149,70 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         torch, "inference_mode", lambda mode=True: torch.set_grad_enabled(torch.is_grad_enabled() and not mode)
     )
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", _pinned)
+    # A tensor cannot turn into one of another type by its `data`.
+    monkeypatch.setattr(
+        dm._Networks, "fresh", lambda self, stream: self._trainer.start(self._like, stream).network.to(self._device)
+    )
     before = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a parameter cannot become another type in place
     with _Below(), _Moving():
         yield
     torch.__future__.set_overwrite_module_params_on_conversion(before)
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Refuse for the block, on a pretended card, what a CUDA graph cannot hold."""
+    _Below.recording = True
+    try:
+        yield
+    finally:
+        _Below.recording = False
+
+
+class Replayed:
+    """What stands in for a CUDA graph: the step again, but no layer is called that could count."""
+
+    def replay(self):
+        with counts.aside():
+            self.step()
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, record: Callable) -> None:
+    """Stand in for the CUDA functions around a recording, with `record` for `torch.cuda.graph`."""
+    nothing = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "Stream": lambda: nothing,
+        "current_stream": lambda: nothing,
+        "stream": lambda stream: nullcontext(),
+        "synchronize": lambda: None,
+        "CUDAGraph": Replayed,
+        "graph": record,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+
+
+@contextmanager
+def replaying(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Record steps, refusing what a graph cannot hold, and replay them; yield the batch sizes that were recorded."""
+    recorded, last, plain = list[int](), list[tuple[Stepper, int]](), Stepper._step
+
+    def noting(self, n):
+        last[:] = [(self, n)]
+        return plain(self, n)
+
+    @contextmanager
+    def record(graph):
+        stepper, n = last[0]  # it has just been warmed up
+        with stepper._put_back(), recording():  # nothing runs while a graph is recorded
+            yield
+        graph.step = lambda: plain(stepper, n)
+        recorded.append(n)
+
+    monkeypatch.setattr(Stepper, "_step", noting)
+    stand_in(monkeypatch, record)
+    yield recorded
 
 
 class _Generator(torch.Generator):

@@ -93,13 +93,15 @@ def row(case):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The command with cases that cost nothing; gives those that were measured and the names in the file."""
-    measured, state = [], SimpleNamespace(clock=0.0, killed="", repeatable=False)
+    measured, state = [], SimpleNamespace(clock=0.0, killed="", fails={}, repeatable=False)
 
     def case(name):
         assert state.repeatable, "as a stage of the product"
         if name == state.killed:
             raise KeyboardInterrupt
         measured.append(name)
+        if name in state.fails:
+            raise state.fails[name]
         state.clock += 60
         return row(name)
 
@@ -110,16 +112,16 @@ def run(tmp_path, monkeypatch):
     for kind in cases.CASES:
         monkeypatch.setitem(cases.CASES, kind, lambda setting, *_, kind=kind: case(f"{kind}:{setting}"))
 
-    def called(*options, killed=""):
+    def called(*options, killed="", fails=None):
         measured.clear()
-        state.killed = killed
+        state.killed, state.fails = killed, fails or {}
         only = () if "--only" in options else ("--only", ",".join(CASES))
         monkeypatch.setattr(sys, "argv", ["benchmarks", "--threads", "1", "--device", "cpu", *only, *options])
         if killed:
             with pytest.raises(KeyboardInterrupt):
                 benchmarks.main()
         else:
-            benchmarks.main()
+            assert benchmarks.main() == bool(fails)
         rows = json.loads((tmp_path / "latest.json").read_text())["rows"]
         assert all({"when", "load", "case", "ways"} <= set(row) for row in rows)
         return measured, [row["name"] for row in rows]
@@ -138,6 +140,32 @@ def test_a_run_that_is_killed_keeps_what_it_measured_and_goes_on(run, tmp_path):
 def test_again_measures_the_cases_picked_and_keeps_the_others(run):
     run()
     assert run("--again", "--only", "steps:digits") == (["steps:digits"], [CASES[0], CASES[2], CASES[1]])
+
+
+def test_a_case_that_fails_costs_the_others_nothing_and_comes_last(run, tmp_path, capsys):
+    wrong = RuntimeError("no such kernel\nlong advice")
+    assert run(fails={CASES[0]: wrong}) == (CASES, CASES[1:])
+    assert f"{CASES[0]:35} failed: RuntimeError: no such kernel\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "latest.json").read_text())["failed"] == {CASES[0]: "RuntimeError: no such kernel"}
+    assert run("--only", "match:digits,evaluate:digits") == (
+        ["evaluate:digits", CASES[0]],
+        [*CASES[1:], "evaluate:digits", CASES[0]],
+    )
+    assert "failed" not in json.loads((tmp_path / "latest.json").read_text())
+
+
+def test_a_device_that_is_lost_ends_the_run_and_the_next_one_goes_on(run):
+    with pytest.raises(torch.AcceleratorError):
+        run(fails={CASES[0]: torch.AcceleratorError("illegal memory access")})
+    assert run() == ([*CASES[1:], CASES[0]], [*CASES[1:], CASES[0]])
+
+
+def test_cases_come_in_the_order_in_which_they_are_picked(run):
+    assert run("--only", "score:digits,match:digits,score")[0][:3] == [
+        "score:digits",
+        "match:digits",
+        "score:cifar10-ipc10",
+    ]
 
 
 def test_the_method_is_a_case_of_its_own_for_every_study(run, tmp_path, monkeypatch):

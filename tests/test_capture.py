@@ -1,8 +1,7 @@
 """Steps out of fixed buffers are those of `Learner.step`; what a recording replays on a GPU is run as it is here."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +18,7 @@ from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
 from tests.conftest import make_blobs
 from tests.handmade import equal_states
+from tests.pretended import replaying, stand_in
 
 pytestmark = pytest.mark.deep
 
@@ -132,26 +132,8 @@ def test_images_and_operations_are_counted_once(blobs):
     assert found[0] == counts.Counts(forward_images=68, backward_images=68, flops=3 * 68 * 2 * (64 * 4 + 4 * 3))
 
 
-class Replayed:
-    """What stands in for a CUDA graph: the step again, but no layer is called that could count."""
-
-    def replay(self):
-        with counts.aside():
-            self.step()
-
-
-def stand_in(monkeypatch, recording) -> None:
-    """For the CUDA functions around a recording, and replay every step."""
-    nothing, take = SimpleNamespace(wait_stream=lambda other: None), Stepper._take
-    for name, value in {
-        "Stream": lambda: nothing,
-        "current_stream": lambda: nothing,
-        "stream": lambda stream: nullcontext(),
-        "synchronize": lambda: None,
-        "CUDAGraph": Replayed,
-        "graph": recording,
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, value)
+def always_replayed(monkeypatch) -> None:
+    take = Stepper._take
     monkeypatch.setattr(Stepper, "_take", lambda self, n, replayed: take(self, n, replayed=True))
 
 
@@ -168,6 +150,7 @@ def test_a_step_that_cannot_be_recorded_is_refused_in_one_line(blobs, monkeypatc
         yield
         raise raised
 
+    always_replayed(monkeypatch)
     stand_in(monkeypatch, recording)
     trainer = Trainer(network=MLP(width=4), recipe=RECIPES["plain"])
     with pytest.raises(ConfigError if told else torch.OutOfMemoryError) as refused:
@@ -179,35 +162,19 @@ def test_a_step_that_cannot_be_recorded_is_refused_in_one_line(blobs, monkeypatc
 
 def test_a_recording_leaves_no_trace_but_itself(blobs, monkeypatch):
     """Warm-up steps move everything, and while a graph is recorded nothing runs: here by putting everything back."""
-    recorded = []
-
-    @contextmanager
-    def recording(graph):
-        stepper = trainer._captured._stepper
-        with stepper._put_back():
-            yield
-        n = stepper._logits_seen
-        graph.step = lambda: stepper._step(n)
-        recorded.append(n)
-
-    def noting(self, n):
-        self._logits_seen = n
-        return plain(self, n)
-
-    plain = Stepper._step
-    monkeypatch.setattr(Stepper, "_step", noting)
     trainer = Trainer(network=ConvNet(width=4, norm="batch"), recipe=RECIPES["everything"])
     expected = lent(trainer, blobs, [range(BLOCK + 3)])
-    stand_in(monkeypatch, recording)
+    always_replayed(monkeypatch)
     cost = counts.Counts()
-    with counts.counting(cost):
-        found = lent(trainer, blobs, [range(5), range(5, BLOCK + 3)], trainer._captured)
-    assert recorded == [20, 8], "one for whole batches and one for the last of an epoch"
-    assert equal_states(found.network, expected.network)
-    assert all(torch.equal(a, b) for a, b in zip(found._buffers, expected._buffers, strict=True))
-    assert cost.forward_images == cost.backward_images == sum(plan().size(step) for step in range(BLOCK + 3))
-    lent(trainer, make_blobs(16, 3), [range(1)], trainer._captured)
-    assert recorded == [20, 8, 20], "another set is recorded anew"
+    with replaying(monkeypatch) as recorded:
+        with counts.counting(cost):
+            found = lent(trainer, blobs, [range(5), range(5, BLOCK + 3)], trainer._captured)
+        assert recorded == [20, 8], "one for whole batches and one for the last of an epoch"
+        assert equal_states(found.network, expected.network)
+        assert all(torch.equal(a, b) for a, b in zip(found._buffers, expected._buffers, strict=True))
+        assert cost.forward_images == cost.backward_images == sum(plan().size(step) for step in range(BLOCK + 3))
+        lent(trainer, make_blobs(16, 3), [range(1)], trainer._captured)
+        assert recorded == [20, 8, 20], "another set is recorded anew"
 
 
 def plan(count: int = 48, size: int = 20, cutmix: float = 0.5) -> Plan:

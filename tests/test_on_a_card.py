@@ -16,7 +16,6 @@ from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import embed, predict
 from dasm.networks.resnet import ResNet
-from dasm.objectives import dm
 from dasm.objectives.cafe import CAFE
 from dasm.objectives.dc import DC
 from dasm.objectives.dm import DM
@@ -35,24 +34,20 @@ from dasm.train import Recipe, Trainer
 from dasm.types import Task
 from dasm.windows import Window
 from tests.conftest import make_blobs
-from tests.pretended import CARD, OnCard, pretended
+from tests.pretended import CARD, OnCard, pretended, replaying
 from tests.windows.test_windows import OPTIONS
 
-# Pretending replaces functions of torch.cuda that a real card needs.
-pytestmark = [pytest.mark.deep, pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")]
+pytestmark = pytest.mark.deep
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
-# A recorded step is another matter (tests/test_capture.py); here it is taken as it is.
-RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=ALL, cutmix=0.5, captured=False)
+RECIPE = Recipe(batch_size=16, learning_rate=0.05, augmentation=ALL, cutmix=0.5)
 
 
 @pytest.fixture
 def card(monkeypatch):
-    # A tensor cannot turn into one of another type by its `data`.
-    monkeypatch.setattr(
-        dm._Networks, "fresh", lambda self, stream: self._trainer.start(self._like, stream).network.to(self._device)
-    )
-    with pretended(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("has a real card, whose functions are not to be replaced")
+    with pretended(monkeypatch), replaying(monkeypatch):
         yield
 
 
@@ -97,11 +92,12 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
         experts=experts,
     )
     real = make_blobs(16, 0).to("cuda")
-    assert isinstance(real.images, OnCard)
+    assert isinstance(real.images, OnCard) or torch.cuda.is_available()
     plans = [SegmentPlan(ipc=1, iterations=2)] * 2
     segments = list(method.distil(real, plans, seed=0))
     assert [segment.images.is_cuda for segment in segments] == [False, False], "segments are kept on the host"
     assert all(not torch.equal(segment.images[0], segment.images[1]) for segment in segments)
+    return [segment.images for segment in segments]
 
 
 BRIEF = Gradient(real_batch=8, network_images=0, augmentation=())
@@ -122,9 +118,23 @@ def test_every_objective_stays_on_the_card(card, wide, objective):  # noqa: ARG0
     sequence(wide, objective=objective)
 
 
+def trajectories(trainer):
+    experts = Experts(trainer=trainer, number=1, epochs=3, prefix_steps=2)
+    return sequence(trainer, objective=MTT(expert_epochs=1, max_start_epoch=1, student_steps=3), experts=experts)
+
+
 def test_trajectories_stay_on_the_card(card, wide):  # noqa: ARG001
-    experts = Experts(trainer=wide, number=1, epochs=3, prefix_steps=2)
-    sequence(wide, objective=MTT(expert_epochs=1, max_start_epoch=1, student_steps=3), experts=experts)
+    trajectories(wide)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [*OBJECTIVES, "mtt"])
+def test_on_a_gpu_every_objective_gives_the_same_bits_twice(wide, name):
+    first, second = (
+        trajectories(wide) if name == "mtt" else sequence(wide, objective=OBJECTIVES[name]) for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
@@ -174,6 +184,7 @@ def test_the_benchmark_stays_on_the_card(card, wide, training):  # noqa: ARG001
         assert len(evaluate(protocol, ResNet(depth=18), [data], task, 0)) == 2
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
 def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
     data = make_blobs(16, 0)
     network = wide.start(data, 0).network
@@ -188,6 +199,7 @@ def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
     assert share == accuracy(network, data)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
 @pytest.mark.parametrize("classes", ["batched", "loop"])
 def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes):
     """Without augmentation, whose draws are the device's own: another memory format, draws in blocks, the history."""

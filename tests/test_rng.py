@@ -58,6 +58,15 @@ def test_fork_puts_the_global_stream_back_after_an_error():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_fork_wakes_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("manual_seed_all", "get_rng_state", "set_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("a GPU was woken"))
+    with rng.fork(11):
+        torch.rand(3)
+
+
 def test_streams_leave_the_global_stream_alone():
     before = torch.get_rng_state()
     torch.rand(3, generator=rng.generator(1, "a"))
