@@ -1,4 +1,4 @@
-"""The guide names commands, files and parameters that there are, and its code runs."""
+"""The guides name commands, files and parameters that there are, and their code runs."""
 
 import json
 import re
@@ -9,14 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 import dasm
+from dasm import windows
+from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
 from dasm.segments import stored_segment
-from pipeline import params
+from dasm.selection import Selection
+from dasm.windows import Progress
+from pipeline import methods, params
 from pipeline.__main__ import _OTHERS
 from pipeline.states import write_state
+from pipeline.study import parse
 from tests.graph import ROOT
 
 GUIDE = (ROOT / "docs/your-own-data.md").read_text()
@@ -42,6 +48,78 @@ def project(tmp_path, monkeypatch, task):
     Path("my-set").mkdir()
     export(Path("my-set"), dasm.load("state/2"))
     return tmp_path
+
+
+GUIDES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_command_of_every_guide_exists(name):
+    for command in re.findall(r"python -m pipeline (\w+)|-m pipeline (\w+)", GUIDES[name]):
+        called = "".join(command)
+        assert called in _OTHERS or (ROOT / f"pipeline/stages/{called}.py").exists(), called
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_link_of_every_guide_leads_somewhere(name):
+    """To a file that is there, and a heading in it."""
+    for path, heading in re.findall(r"\]\(([^)#:]*)#?([^)]*)\)", GUIDES[name]):
+        target = (ROOT / "docs" / path) if path else ROOT / "docs" / name
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE) if heading else []
+        anchors = [re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in headings]
+        assert not heading or heading in anchors, (path, heading)
+
+
+def test_every_study_is_in_the_list():
+    (table,) = re.findall(r"\| study \|.*?\n\n", GUIDES["running.md"], flags=re.DOTALL)
+    listed = set(re.findall(r"`([a-z0-9-]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line)))
+    assert listed == {"digits", *(folder.name for folder in (ROOT / "studies").iterdir() if folder.is_dir())}
+
+
+def test_the_example_of_a_part_is_one(tmp_path, monkeypatch):
+    """Its file is found by its name, its arm by its lines in params.yaml, and its weights are what it says."""
+    text = GUIDES["plug-ins.md"]
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (lines,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "gentle.py").write_text(code)
+    monkeypatch.setattr(windows, "__path__", [*windows.__path__, str(tmp_path)])
+    departures = YAML(typ="safe").load(lines)
+    digits = params.read(ROOT / "params.yaml")
+    benchmark = {**digits["benchmark"], **departures.pop("benchmark")}
+    study = {**digits, **departures, "benchmark": benchmark}
+    parse(study)
+    window = methods.section(study, "gentle", "selection", Selection).window
+    difficulty = hard([0.1, 0.2, 0.3, 0.4])
+    assert window(difficulty, progress(first=difficulty, prefix_ipc=0)).tolist() == [1] * 4
+    assert window(difficulty, progress(first=difficulty, prefix_ipc=10)).tolist() == [1, 2, 3, 4]
+    with pytest.raises(ConfigError, match="strength must be >= 1"):
+        type(window)(strength=0.5)
+
+
+def hard(scores):
+    score = torch.tensor(scores)
+    return Difficulty(score=score, spread=score, right=score, labels=torch.zeros(len(scores), dtype=torch.long))
+
+
+def progress(*, first, prefix_ipc):
+    return Progress(first=first, segments=1, prefix_ipc=prefix_ipc, planned_ipc=10, stream=0)
+
+
+def test_the_arms_that_would_refute_are_those_of_a_study():
+    """Every whole line of YAML in the table is what some arm of the study `controls` says."""
+    (table,) = re.findall(r"\| claim \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    study = params.read(ROOT / "studies/controls/params.yaml")
+    parse(study)
+    said = [{key: value for key, value in method.items() if key != "note"} for method in study["method"].values()]
+    found = 0
+    for cell in (line.split("|")[4].strip() for line in table.splitlines()[2:] if line):
+        for part in re.findall(r"`([^`]+: [^`…]+)`", cell):
+            value = YAML(typ="safe").load(part)
+            (first,) = value.items()
+            assert value in said or first[1] in said or first[0] == "benchmark.protocol.order", part
+            found += 1
+    assert found >= 6
 
 
 def test_every_command_exists():

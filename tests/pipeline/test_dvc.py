@@ -169,7 +169,7 @@ def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch
 
 
 def test_a_plug_in_concerns_the_arms_that_use_it_and_no_other(project):
-    replace(project / "dasm/windows/linear.py", "width: float = 0.5", "width: float = 0.6")
+    replace(project / "dasm/windows/frontier.py", "width: float = 0.5", "width: float = 0.6")
     assert concerned(project) == {"arms/dasm/selection.json"}
     replace(project / "dasm/objectives/gradient.py", "inner_iterations: int = 100", "inner_iterations: int = 50")
     assert concerned(project) == {f"arms/{arm}/matching.json" for arm in ("dasm", "sequential", "idc")}
