@@ -15,11 +15,13 @@ from dasm.errors import ConfigError
 from dasm.sources import Levels, Source
 from dasm.splits import SPLITS
 from dasm.store import META, array_file
+from dasm.truth import TRUTH
 
 
 def write_source(folder: Path, source: Source, *, track: Callable[[range], Iterable[int]] = iter) -> None:
     """Write `<split>.images.npy` (n c h w, uint8), `<split>.labels.npy` (n, int64) and `meta.json`.
 
+    If labels were changed on purpose, what those of the training images were before goes beside them (`dasm.truth`).
     The same content gives the same bytes. Everything is written beside `folder` and moved into it at the end, so that
     it holds a whole data set or none.
 
@@ -35,10 +37,11 @@ def write_source(folder: Path, source: Source, *, track: Callable[[range], Itera
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        _write(draft, source, iter(track(range(len(source)))))
+        _write(draft, source, iter(track(range(sum(map(len, source.splits.values()))))))
         folder.mkdir(exist_ok=True)
-        # What says that a data set is whole goes first and comes last.
-        (folder / META).unlink(missing_ok=True)
+        # What says that a data set is whole goes first and comes last; the older one's truth is not the new one's.
+        for name in (META, TRUTH):
+            (folder / name).unlink(missing_ok=True)
         for file in sorted(draft.iterdir(), key=lambda file: file.name == META):
             file.replace(folder / file.name)
     except OSError as error:
@@ -62,6 +65,8 @@ def _write(folder: Path, source: Source, progress: Iterator[int]) -> None:
             shape = (len(source.splits[split]), *source.image_shape)
             npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
             np.save(create(array_file(split, "labels")), source.labels[source.splits[split]], allow_pickle=False)
+        if source.truth is not None:
+            np.save(create(TRUTH), source.truth[source.splits["train"]], allow_pickle=False)
         for split, block in source.images():
             images[split].write(block.data)
             if split == "train":

@@ -35,8 +35,11 @@ class Source:
         class_names: name of each class, in label order.
         labels: class index of every image, in the order in which they are stored.
         image_shape: channels, height and width of every image.
-        splits: ascending indices into `labels` of `train`, `validation` and `test`; every image is in one of them.
-        blocks: starts one pass over all images in stored order.
+        splits: ascending indices into `labels` of `train`, `validation` and `test`; an image is in one of them, or in
+            none if it is left out.
+        blocks: starts one pass over all images in stored order, those left out included.
+        truth: what `labels` were before some were changed on purpose; None where none was. For whoever studies what
+            wrong labels do: it is stored beside the data set, and no part of the method looks at it.
     """
 
     where: str
@@ -45,6 +48,7 @@ class Source:
     image_shape: tuple[int, int, int]
     splits: Mapping[str, Int64[np.ndarray, " _"]]
     blocks: Callable[[], Iterator[Block]]
+    truth: Int64[np.ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no classifier can learn from."""
@@ -63,7 +67,7 @@ class Source:
         return len(self.labels)
 
     def images(self) -> Iterator[tuple[str, UInt8[np.ndarray, "b c h w"]]]:
-        """Read every image once, in stored order, in as many threads as there are cores.
+        """Read every image of the splits once, in stored order, in as many threads as there are cores.
 
         Yields:
             A split, and its next images. Only a few blocks are in memory at any time.

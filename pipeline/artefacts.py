@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dasm.errors import ConfigError, require
+from dasm.truth import read_truth
 from pipeline import layout
 from pipeline.scope import FULL, Scope
 
+_DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 # Of the segments that have them: a list of numbers per stored image, or one per tile of it.
 _SOFT_LABELS = "soft_labels"
 
@@ -63,6 +65,23 @@ def read_storage(folder: Path) -> tuple[int, int]:
                 values = values.flatten()
             labels += len(values) * values.type.bit_width // 8
     return images, labels
+
+
+def read_states(root: Path, scope: Scope) -> dict[str, list[pd.DataFrame]]:
+    """Read the difficulty tables of every scored arm: a row per real image, at every state.
+
+    Where labels were changed on purpose, `wrong` is 1 for those that are not what they were, and else 0.
+    """
+    truth = read_truth(root / layout.REAL)
+    states = {
+        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in scope.scores] for arm in scope.scored
+    }
+    if truth is None:
+        return states
+    return {
+        arm: [table.assign(wrong=(table["label"] != truth[table["index"]]).astype(float)) for table in tables]
+        for arm, tables in states.items()
+    }
 
 
 def read_results(root: Path, scope: Scope) -> pd.DataFrame:

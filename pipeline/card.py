@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -50,7 +50,7 @@ def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSe
             "recipe": _yaml(recipe),
             "params": params.digest(recipe),
             "seed": study["seed"],
-            "source": recipe["data"]["name"],
+            "source": " of ".join(_names(recipe["data"])),
             "licence": licence,
             "hashes": {name: hashes[name] for name in (PARQUET, SAFETENSORS, f"{IMAGES}/{DESCRIPTION}")},
             "parquet": PARQUET,
@@ -88,17 +88,33 @@ def _sizes(distilled: DistilledSet) -> dict[str, int]:
 
 
 def _recipe(study: Mapping[str, Any], arm: str, distilled: DistilledSet) -> dict[str, Any]:
-    data = params.value(study, "data")
     (group,) = (group for group in methods.BLOCKS if arm in study[group])
     made = distilled.provenance[-1]["recipe"]
     return {
-        # In which folders the images lay is nobody's business but their owner's.
-        "data": {key: value.rpartition("/")[2] if isinstance(value, str) else value for key, value in data.items()},
+        "data": _at_home(params.value(study, "data")),
         **{block: methods.block(study, arm, block) for block in methods.BLOCKS[group]},
         **({"experts": made["experts"]} if "experts" in made else {}),
         "segments": [recorded["recipe"]["segment"] for recorded in distilled.provenance],
         **{name: study[name] for name in ("planned_ipc", "seed", "threads")},
     }
+
+
+def _at_home(options: Any) -> Any:  # noqa: ANN401 - plain values
+    """Return the options of a data set, and of those that it wraps, without the folders in which the images lie.
+
+    Where they lie is nobody's business but their owner's.
+    """
+    if isinstance(options, Mapping):
+        return {key: _at_home(value) for key, value in options.items()}
+    return options.rpartition("/")[2] if isinstance(options, str) else options
+
+
+def _names(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the name of a data set and of those that it wraps, from the outside in."""
+    yield data["name"]
+    for value in data.values():
+        if isinstance(value, Mapping):
+            yield from _names(value)
 
 
 def _accuracy(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSet) -> list[dict[str, Any]]:

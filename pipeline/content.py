@@ -17,6 +17,8 @@ from pipeline.scope import FULL, Scope
 _MANY = 8
 # Of more scored arms than this, all but the reference are folded or drawn small.
 _MANY_SCORED = 6
+# Classes of which the largest is more than so many times the smallest are worth a word.
+_UNEVEN = 2
 _FOLDED = gallery.Most(classes=5, images=4)
 
 States = Mapping[str, list[pd.DataFrame]]
@@ -100,7 +102,11 @@ def drawn(scope: Scope, states: States) -> States:
 def difficulty(scope: Scope, states: States) -> dict[str, Any]:
     """Return how difficulty moves: a figure and a table of each arm drawn large, of all others a row."""
     large, segments = drawn(scope, states), scope.segments
+    real = states[scope.reference][0]
+    wrong = 100 * float(real["wrong"].mean()) if "wrong" in real else None
     return {
+        "wrong": wrong,
+        "odd": _odd(real["label"].value_counts(), wrong),
         "difficulty": {
             arm: drawing.svg(figures.difficulty({arm: tables}, segments), f"difficulty {arm}")
             for arm, tables in large.items()
@@ -108,13 +114,20 @@ def difficulty(scope: Scope, states: States) -> dict[str, Any]:
         "moves": {arm: summary.difficulty(tables, segments).to_dict("records") for arm, tables in large.items()},
         "profiles": {
             arm: [
-                (100 * float(table["right"].mean()), sparks.window(table) if n < segments else "")
+                (100 * float(table["right"].mean()), sparks.window(table) if n < segments else "", summary.wrong(table))
                 for n, table in enumerate(tables)
             ]
             for arm, tables in states.items()
             if len(large) < len(states)
         },
     }
+
+
+def _odd(sizes: pd.Series, wrong: float | None) -> str:
+    """Say in what the real images, whose accuracy would else be taken for the most there is, are no ordinary set."""
+    said = [f"{sizes.min()} to {sizes.max()} per class"] if sizes.max() > _UNEVEN * sizes.min() else []
+    said += [f"{wrong:.1f} % labelled wrongly on purpose"] if wrong is not None else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def costs(root: Path, scope: Scope) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import content, diagnosis, drawing, figures, layout, summary
-from pipeline.artefacts import read_parquet, read_results
+from pipeline import content, diagnosis, drawing, figures, summary
+from pipeline.artefacts import read_results, read_states
 from pipeline.dots import dots
 from pipeline.facts import facts
 from pipeline.page import render
 from pipeline.scope import FULL, Scope
 
 _LONG = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean"]
-_DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 
 
 def write(root: Path, params: Mapping[str, Any]) -> Path:
@@ -38,9 +37,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     scope = Scope.of(params)
     results = read_results(root, scope)
     table, paired = summary.table(results, scope), summary.paired(results, scope)
-    states = {
-        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in scope.scores] for arm in scope.scored
-    }
+    states = read_states(root, scope)
     numbers = content.numbers(params, scope, table, paired)
     standings = content.standings(params, scope, results)
     accuracy = _figure(scope, table, numbers, standings)

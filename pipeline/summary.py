@@ -57,7 +57,8 @@ def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
     """Describe the difficulty tables of an arm, a row per state.
 
     `right` is a percentage; `spearman` is the correlation of the scores with those of the state before; `window` is the
-    mean score inside the window of the segment that follows, which a state after the last segment has not.
+    mean score inside the window of the segment that follows, which a state after the last segment has not; `wrong` is
+    what `wrong` returns of that window.
     """
     rows = pd.DataFrame(
         {
@@ -68,12 +69,20 @@ def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
                 for n, state in enumerate(states)
             ],
             "right": [100 * state["right"].mean() for state in states],
+            "wrong": [wrong(state) if n < segments else math.nan for n, state in enumerate(states)],
         }
     )
     ranks = [state["score"].rank() for state in states]
     # Constant scores have no order to compare.
     varied = [rank if rank.nunique() > 1 else rank * math.nan for rank in ranks]
     return rows.assign(spearman=[math.nan, *(a.corr(b) for a, b in pairwise(varied))])
+
+
+def wrong(state: pd.DataFrame) -> float:
+    """Return how much of a window's weight lies on images with a wrong label, in %; NaN where none was made wrong."""
+    if "wrong" not in state:
+        return math.nan
+    return float(100 * (state["wrong"] * state["weight"]).sum() / state["weight"].sum())
 
 
 def cost(ledger: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -21,6 +21,8 @@ REQUIRED = {
     "dasm.windows.static": {"window"},
     "dasm.data.image_folder": {"root"},
     "dasm.data.imagenet_subset": {"root", "classes"},
+    "dasm.data.long_tailed": {"of"},
+    "dasm.data.noisy": {"of"},
     "dasm.data.parquet": {"root"},
     "dasm.data.tensor": {"path"},
     "dasm.data.tiny_imagenet": {"root"},

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -23,8 +23,10 @@ _FAILURES = (OSError, HTTPException, RuntimeError, ValueError, TypeError, Lookup
 class Dataset(ABC):
     """A source of labelled images."""
 
-    #: Of the images, as the Hugging Face hub writes licences; goes into the card of every set made from them.
-    licence: ClassVar[str] = "unknown"
+    @property
+    def licence(self) -> str:
+        """Of the images, as the Hugging Face hub writes licences; goes into the card of every set made from them."""
+        return "unknown"
 
     @abstractmethod
     def open(self, seed: int) -> Source:

@@ -25,7 +25,8 @@ class Linear(Window):
         planned_segments: segments of the whole set as planned, >= 1; the last of them has the hardest window. Like
             `planned_ipc` it belongs to every segment, so it has no default and need not follow a set that is extended.
         width: share of each class that is kept, in (0, 1].
-        skip_hardest: share of each class at the hard end that is never reached, in [0, 1).
+        skip_hardest: share of each class at the hard end that is never reached, in [0, 1); where labels are noisy,
+            about the share of wrong ones.
         exponent: > 0; above 1 the window stays with easy images longer.
     """
 

@@ -52,6 +52,14 @@ def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
         assert len(set(row.tolist())) == count
 
 
+@every_coreset
+def test_classes_may_be_uneven(name, blobs):
+    uneven = blobs.subset(torch.cat([blobs.members(label)[:size] for label, size in enumerate((16, 5, 2))]))
+    rows = picked(name, uneven, 2, 0)
+    assert (uneven.labels[rows] == torch.arange(3)[:, None]).all()
+    assert rows[2].sort().values.tolist() == uneven.members(2).tolist()
+
+
 def test_who_says_that_prefixes_are_its_own_choices():
     assert [name for name in listed("coresets") if not made(name).nested] == NOT_NESTED
 

@@ -133,6 +133,14 @@ def test_every_image_of_every_class_has_a_finite_gradient(case, trainer, blobs):
 
 
 @every_case
+def test_classes_may_be_uneven_and_smaller_than_a_batch(case, trainer, blobs):
+    rows = torch.cat([blobs.members(label)[:size] for label, size in enumerate((16, 5, 2))])
+    pixels, history = run(case, trainer, blobs.subset(rows), 3)
+    assert history.isfinite().all()
+    assert (pixels != first()).flatten(1).any(1).all(), "every class has moved"
+
+
+@every_case
 def test_a_few_iterations_bring_the_sets_closer(case, trainer, blobs):
     pixels, history = run(case, trainer, blobs, case.iterations)
     part = case.iterations // 5

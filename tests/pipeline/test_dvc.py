@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import blueprint, layout, methods, params, plan
+from pipeline.sources import closure
 from pipeline.stages import experts
 from tests.graph import ROOT
 
@@ -128,6 +129,32 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
     plan.main("3")
     assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
+
+
+def test_a_wrapped_data_set_and_whatever_is_around_it_are_what_prepare_is_made_of(project):
+    study = copy.deepcopy(PARAMS)
+    study["data"] = {"name": "noisy", "of": {"name": "long_tailed", "of": study["data"]}}
+    blueprint.write(study)
+    made_of = json.loads((project / layout.BLUEPRINT / "data.json").read_text())["sources"]
+    used = {"dasm/data/noisy.py", "dasm/data/long_tailed.py", "dasm/data/digits.py"}
+    assert used <= set(made_of) and "dasm/data/mnist.py" not in made_of
+    for file in sorted(used):
+        (project / file).write_text((project / file).read_text() + "\nedited = True\n")
+        assert concerned(project, study) == {"data.json"}, file
+    study["data"]["of"]["of"]["test"] = 0.3
+    assert concerned(project, study) == {"data.json"}
+
+
+def test_which_labels_are_wrong_is_known_to_those_who_write_it_down_and_to_the_report():
+    """No score, window, matching or benchmark can look."""
+    knows = {
+        name
+        for name in {module_of(stage) for stage in DVC_YAML.values()}
+        if Path("dasm/truth.py") in closure([f"pipeline.stages.{name}"], ROOT)
+    }
+    assert knows == {"prepare", "report"}
+    readers = {path.name for path in (ROOT / "dasm").rglob("*.py") if "truth import" in path.read_text()}
+    assert readers == {"prepare.py"}
 
 
 def test_a_joint_prefix_is_due_where_it_is_benchmarked_and_at_the_end(project):

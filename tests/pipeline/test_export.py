@@ -194,6 +194,22 @@ def test_a_path_to_the_source_stays_at_home():
 
 
 @pytest.mark.usefixtures("study")
+def test_a_set_inside_others_is_named_with_them_and_its_path_stays_at_home_too():
+    inner = {"name": "parquet", "root": "/home/somebody/secret/pictures"}
+    data = {"name": "long_tailed", "factor": 5, "of": {"name": "noisy", "share": 0.3, "of": inner}}
+    edit(lambda study: study.update(data=data))
+    export.main("dasm", "out")
+    card = Path("out/README.md").read_text()
+    assert "Made from `long_tailed of noisy of parquet`." in card
+    recipe = YAML(typ="safe", pure=True).load(card.split("```yaml\n")[1].split("```")[0])
+    assert "somebody" not in card and recipe["data"]["of"]["of"] == {"name": "parquet", "root": "pictures"}
+    assert (recipe["data"]["factor"], recipe["data"]["of"]["share"]) == (5, 0.3)
+    edit(lambda study: data.update(of={"name": "digits"}) or study.update(data=data))
+    export.main("dasm", "again")
+    assert front(Path("again/README.md").read_text())["license"] == "cc-by-4.0"
+
+
+@pytest.mark.usefixtures("study")
 def test_a_prefix_that_nobody_judged_is_said_to_be_so():
     edit(lambda study: study["benchmark"].update(states=[4]))
     layout.results("dasm", 2).unlink()

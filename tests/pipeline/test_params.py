@@ -61,6 +61,18 @@ CASES = {
     "width": ("selection.window.width", 2.0, "selection.window: width must be in (0, 1], got 2.0"),
     "type": ("matching.factor", 1.5, "matching.factor: must be int, got 1.5"),
     "plug-in": ("matching.objective.name", "gradeint", "did you mean 'gradient'?"),
+    "wrapped plug-in": (
+        "data",
+        {"name": "noisy", "of": {"name": "digit"}},
+        "data.of: no dataset called 'digit' (have ",
+    ),
+    "wrapped option": (
+        "data",
+        {"name": "noisy", "of": {"name": "digits", "test": 2}},
+        "data.of: test must be in (0, 1",
+    ),
+    "wrapper": ("data", {"name": "long_tailed", "factor": 0.5, "of": {"name": "digits"}}, "data: factor must be >= 1"),
+    "nothing wrapped": ("data", {"name": "noisy", "share": 0.1}, "data: needs of"),
     "literal": ("matching.objective.metric", "l3", "matching.objective.metric: must be one of mse, l1, cosine"),
     "operation": ("benchmark.protocol.recipe.augmentation", ["colour"], "augmentation[0]: must be one of flip, color"),
     "not a mapping": ("evaluator", 3, "evaluator: must be a mapping of options, got 3"),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -227,6 +228,24 @@ def test_good_data_is_prepared_and_stays_when_the_next_is_bad(capsys):
     before = digests(Path("data"))
     assert main(["prepare"]) == 1
     assert digests(Path("data")) == before
+
+
+@pytest.mark.usefixtures("project")
+def test_what_a_data_set_inside_others_is_refused_for_is_said_as_without_them(capsys):
+    study({"name": "noisy", "of": {"name": "long_tailed", "factor": 2, "of": a_file("in/dog/3.png", b"just text")()}})
+    assert refused(capsys).startswith("error: in/dog/3.png: must be a readable image (none of ")
+
+
+@pytest.mark.usefixtures("project")
+def test_labels_before_noise_are_there_as_long_as_there_is_noise():
+    study({"name": "noisy", "share": 0.5, "of": PICTURES})
+    assert main(["prepare"]) == 0
+    noisy, truth = (np.load(f"data/real/train.{kind}.npy") for kind in ("labels", "truth"))
+    assert np.bincount(truth[noisy != truth]).tolist() == [2, 2]
+    study(PICTURES)
+    assert main(["prepare"]) == 0
+    assert not Path("data/real/train.truth.npy").exists()
+    assert (np.load("data/real/train.labels.npy") == truth).all()
 
 
 @pytest.mark.usefixtures("project")

@@ -184,6 +184,44 @@ def test_difficulty_is_summed_up_by_hand(study):
     assert rows["right"][2] == pytest.approx(100 * states[2]["right"].mean())
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_wrong_labels_are_counted_in_every_window_where_there_are_any(copied, page):
+    assert "wrong" not in page
+    before = np.load(copied / "data/real/train.labels.npy")
+    truth = np.where(np.arange(len(before)) < 30, (before + 1) % 3, before)
+    np.save(copied / "data/real/train.truth.npy", truth)
+    text = (written(copied) / "index.html").read_text()
+    assert "real images (25.0 % labelled wrongly on purpose)." in text
+    assert (
+        "All 120 real training images (25.0 % labelled wrongly on purpose): "
+        in (copied / "reports/toy/table.md").read_text()
+    )
+    states = artefacts.read_states(copied, scope(copied))["dasm"]
+    shares = summary.difficulty(states, 3)["wrong"]
+    for n in (1, 2):
+        inside = pd.read_parquet(copied / f"data/difficulty/dasm/{n}.parquet").query("weight > 0")["index"]
+        assert shares[n] == pytest.approx(100 * (inside < 30).mean())
+        assert f"<td>{shares[n]:.1f}</td>" in text
+    assert shares[0] == 25 and np.isnan(shares[3])
+
+
+@pytest.mark.parametrize(("largest", "said"), [(20, ""), (21, " (10 to 21 per class)")])
+@pytest.mark.usefixtures("undrawn")
+def test_real_images_of_uneven_classes_are_said_to_be_so(copied, largest, said):
+    """The accuracy on all of them is no upper line then."""
+    labels = np.repeat([0, 1, 2], [10, 12, largest])
+    for path in (copied / "data/difficulty/dasm").glob("*.parquet"):
+        rows = pd.read_parquet(path).head(len(labels))
+        rows.assign(label=labels).to_parquet(path)
+    assert f"real images{said}." in (written(copied) / "index.html").read_text()
+
+
+def test_of_a_soft_window_wrong_labels_count_by_their_weight():
+    state = pd.DataFrame({"wrong": [1.0, 0.0, 0.0, 1.0], "weight": [3.0, 1.0, 0.0, 0.0]})
+    assert summary.wrong(state) == 75
+    assert np.isnan(summary.wrong(state[["weight"]]))
+
+
 def test_costs_are_summed_and_memory_is_not(study):
     ledger = artefacts.read_ledger(study, scope(study))
     by_arm = summary.cost(ledger, ["arm"]).set_index("arm")

@@ -27,6 +27,20 @@ def written(root):
     return (folder / "index.html").read_text(), folder
 
 
+def test_wrong_labels_are_counted_in_every_window_of_every_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "svg", lambda *_: "")
+    monkeypatch.setattr(drawing, "png", lambda *_: b"")
+    make_study(tmp_path, WIDE)
+    labels = np.load(tmp_path / "data/real/train.labels.npy")
+    np.save(tmp_path / "data/real/train.truth.npy", np.where(labels == 0, 1, labels))
+    page, _ = written(tmp_path)
+    (row,) = re.findall(r'<tr><th scope="row">w6</th>(<td class="text">.*?)</tr>', page)
+    said = [words(cell) for cell in row.split("</td>")[:-1]]
+    # Every window holds the same share of each of the three classes.
+    assert [text.rpartition(", ")[2] for text in said[:3]] == ["33.3 % wrong labels"] * 3
+    assert "wrong" not in said[3], "no segment follows the last state"
+
+
 def set_accuracies(root, arm, validation=None, test=None, state=2):
     """Give an arm accuracies by seed, the same for both networks."""
 

@@ -189,6 +189,23 @@ def test_a_finished_study_grows_by_a_segment_and_redoes_nothing(root, tmp_path):
     )
 
 
+@pytest.mark.deep
+def test_uneven_classes_with_wrong_labels_go_through_every_stage(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    noisy = {"name": "noisy", "share": 0.2, "of": tiny()["data"]}
+    edit(copy, lambda study: study.update(study="wrapped", data={"name": "long_tailed", "factor": 10, "of": noisy}))
+    call(copy, "dvc", "repro", "-q")
+    before, after = digests(root / "data/real"), digests(copy / "data/real")
+    same = {name for name in before if after[name] == before[name]}
+    assert same == {f"{split}.{kind}.npy" for split in ("validation", "test") for kind in ("images", "labels")}
+    assert set(after) - set(before) == {"train.truth.npy"}
+    sizes = read_task(copy / "data/real").train.labels.bincount().tolist()
+    assert sizes == sorted(sizes, reverse=True) and max(sizes) // 10 == min(sizes)
+    page = (copy / "reports/wrapped/index.html").read_text()
+    assert f"real images ({min(sizes)} to {max(sizes)} per class, 19.9 % labelled wrongly on purpose)." in page
+
+
 def test_the_report_and_metrics_are_there(root):
     assert (root / "reports/tiny/index.html").stat().st_size > 10_000
     assert json.loads(call(root, "dvc", "metrics", "show", "--json"))
