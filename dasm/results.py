@@ -59,10 +59,7 @@ def pass_on(source: Path, path: Path, identity: Mapping[str, Any], meta: Mapping
         meta: provenance for the footer.
     """
     table, _ = read_table(source, "result/2")
-    columns = {name: table[name].combine_chunks() for name in table.column_names}
-    write_table(
-        path, columns | {name: pa.array([value] * len(table)) for name, value in identity.items()}, "result/2", meta
-    )
+    write_table(path, _columns([{**row, **identity} for row in table.to_pylist()]), "result/2", meta)
 
 
 def write_diagnoses(folder: Path, found: Mapping[tuple[str, int], Diagnosis], meta: Mapping[str, Any]) -> None:
