@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from dasm.coresets import Coreset, Guide
+from dasm.diagnosis import Landmarks
+from dasm.difficulty import rank_fraction
 from dasm.evaluate import Protocol, accuracy, evaluate, judge
 from dasm.evaluators import Evaluators
 from dasm.experts import Experts
@@ -227,3 +229,20 @@ def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, cla
     assert not torch.allclose(pixels, start, atol=1e-3), "they moved"
     torch.testing.assert_close(found, pixels, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(there, distances, rtol=1e-4, atol=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
+def test_a_diagnosis_comes_home_from_the_card(wide, monkeypatch):
+    """Real and synthetic images are seen there; what is compared is on the CPU, and the numbers are a CPU's."""
+    real, made = make_blobs(16, 0), make_blobs(2, 1)
+    network = wide.start(real, 0).network
+    rank = rank_fraction(torch.arange(len(real)).float(), real.labels)
+    landmarks = Landmarks(network, real, rank, 0)
+    expected = landmarks.diagnose([landmarks.see(made)])
+    with pretended(monkeypatch):
+        moved = wide.start(real.to("cuda"), 0).network
+        landmarks = Landmarks(moved, real.to("cuda"), rank, 0)
+        found = landmarks.diagnose([landmarks.see(made.to("cuda"))])
+    assert found.coverage == pytest.approx(expected.coverage)
+    assert found.diversity == pytest.approx(expected.diversity, rel=1e-4)
+    assert found.segments[0].difficulty == pytest.approx(expected.segments[0].difficulty)
