@@ -11,7 +11,7 @@ from torch import Tensor
 from dasm.errors import require
 from dasm.networks import Classifier
 from dasm.readings import Reading
-from dasm.scores import Score
+from dasm.scores import Score, cross_entropy
 from dasm.types import LabelledImages
 
 
@@ -74,14 +74,15 @@ def measure(
         check_snapshots(score, len(snapshots))
         readings = [Reading(network, real) for network in snapshots]
         scores.append(score(real, readings, references).cpu())
-        right.append(readings[-1].logits.argmax(1).eq(real.labels).cpu())
-    every = torch.stack(scores)
-    return Difficulty(
-        score=every.mean(0),
-        spread=every.std(0, correction=0),
-        right=torch.stack(right).float().mean(0),
-        labels=real.labels.cpu(),
-    )
+        right.append(_right(readings[-1], real))
+    return _over_evaluators(scores, right, real)
+
+
+def loss(real: LabelledImages, networks: Sequence[Classifier]) -> Difficulty:
+    """Return how hard images are for trained networks: their cross-entropy, whichever score the arms go by."""
+    readings = [Reading(network, real) for network in networks]
+    scores = [cross_entropy(reading, real.labels).cpu() for reading in readings]
+    return _over_evaluators(scores, [_right(reading, real) for reading in readings], real)
 
 
 def check_snapshots(score: Score, snapshots: int) -> None:
@@ -89,3 +90,17 @@ def check_snapshots(score: Score, snapshots: int) -> None:
     name = type(score).__name__.lower()
     rule = f"snapshots must be >= {score.snapshots_needed} for the score {name!r}"
     require(snapshots >= score.snapshots_needed, rule, snapshots)
+
+
+def _right(reading: Reading, real: LabelledImages) -> Tensor:
+    return reading.logits.argmax(1).eq(real.labels).cpu()
+
+
+def _over_evaluators(scores: Sequence[Tensor], right: Sequence[Tensor], real: LabelledImages) -> Difficulty:
+    every = torch.stack(list(scores))
+    return Difficulty(
+        score=every.mean(0),
+        spread=every.std(0, correction=0),
+        right=torch.stack(list(right)).float().mean(0),
+        labels=real.labels.cpu(),
+    )

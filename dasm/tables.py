@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
+from dasm.hugging_face import features
 from dasm.lineage import FIELDS, content, naming, verify
 from dasm.networks import Classifier
 from dasm.png import decode_image, encode
@@ -46,7 +47,7 @@ def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: 
     """Write a Parquet file whose footer names its schema (`dasm.schema`) and provenance (`dasm.meta`, JSON)."""
     footer = {"dasm.schema": schema, "dasm.meta": json.dumps(dict(meta), sort_keys=True)}
     if "class_names" in meta and "image" in columns:
-        footer["huggingface"] = json.dumps({"info": {"features": _features(columns, meta["class_names"])}})
+        footer["huggingface"] = json.dumps({"info": {"features": features(columns, meta["class_names"])}})
     table = pa.table(dict(columns)).replace_schema_metadata(footer)
     write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
@@ -200,22 +201,3 @@ def read_networks(
         return network.eval()
 
     return [[read(folder / f"e{j}-t{t}.safetensors") for t in range(snapshots)] for j in range(networks)]
-
-
-def _features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> dict[str, Any]:
-    features: dict[str, Any] = {}
-    for name, array in columns.items():
-        if name == "image":
-            features[name] = {"_type": "Image"}
-        elif name == "label":
-            features[name] = {"names": list(class_names), "_type": "ClassLabel"}
-        else:
-            features[name] = _feature(array.type)
-    return features
-
-
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if pa.types.is_list(kind):
-        return {"feature": _feature(kind.value_type), "_type": "Sequence"}
-    names = {"float": "float32", "double": "float64"}
-    return {"dtype": names.get(str(kind), str(kind)), "_type": "Value"}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dasm.difficulty import measure, rank_fraction
+from dasm.difficulty import loss, measure, rank_fraction
 from dasm.errors import ConfigError
 from dasm.scores.loss import Loss
 from tests.handmade import answering, difficulty_of, one_hot_set
@@ -65,3 +65,14 @@ def test_a_network_that_has_diverged_scores_nothing(which, value):
 def test_one_evaluator_has_no_spread():
     found = measure(one_hot_set([0, 1]), [[answering(torch.eye(2))]], Loss())
     assert found.spread.tolist() == [0, 0]
+
+
+def test_the_loss_of_trained_networks_is_that_of_the_score_of_this_name():
+    data = one_hot_set([0, 1, 1])
+    networks = [
+        answering(logits([0.8, 0.2], [0.4, 0.6], [0.9, 0.1])),
+        answering(logits([0.5, 0.5], [0.7, 0.3], [0.6, 0.4])),
+    ]
+    found, same = loss(data, networks), measure(data, [[network] for network in networks], Loss())
+    for name in ("score", "spread", "right", "labels"):
+        assert torch.equal(getattr(found, name), getattr(same, name)), name

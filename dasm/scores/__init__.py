@@ -43,3 +43,8 @@ def logit_margin(reading: Reading, labels: Int64[Tensor, " n"]) -> Float[Tensor,
     own = labels[:, None]
     others = reading.logits.scatter(1, own, -torch.inf)
     return reading.logits.gather(1, own).squeeze(1) - others.amax(1)
+
+
+def cross_entropy(reading: Reading, labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return minus the log-probability of the own class, in nats."""
+    return F.cross_entropy(reading.logits, labels, reduction="none")

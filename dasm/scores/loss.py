@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dasm.readings import Reading
-from dasm.scores import Score
+from dasm.scores import Score, cross_entropy
 from dasm.types import LabelledImages
 
 
@@ -24,4 +23,4 @@ class Loss(Score):
         snapshots: Sequence[Reading],
         reference: Sequence[Reading],  # noqa: ARG002
     ) -> Float[Tensor, " n"]:
-        return F.cross_entropy(snapshots[-1].logits, real.labels, reduction="none")
+        return cross_entropy(snapshots[-1], real.labels)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean
-from dasm.difficulty import measure
+from dasm.difficulty import loss
 from dasm.evaluators import Evaluators, trained
 from dasm.results import write_diagnoses, write_ranks
-from dasm.scores.loss import Loss
 from dasm.segments import decoded
 from dasm.store import read_task
 from dasm.tables import Chain, read_chain, segment_files
@@ -23,7 +22,7 @@ def main() -> None:
     with runtime.ledger("diagnose", "diagnose"):
         task = read_task(layout.REAL, device)
         networks = trained(read_networks(layout.TEACHERS, evaluators, task.train))
-        train, test = (measure(real, [[network] for network in networks], Loss()) for real in (task.train, task.test))
+        train, test = (loss(real, networks) for real in (task.train, task.test))
         sets = {
             (arm, state): read_chain(segment_files(layout.distilled(arm, state)))
             for group in groups
