@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from dasm.errors import ConfigError, require
+from pipeline.drawing import png
+from pipeline.forest import forest
 from pipeline.page import render
 from pipeline.ranking import by_arm, difference
 from pipeline.scope import FULL
@@ -23,7 +25,7 @@ _SPLITS = ("validation", "test")
 
 
 def main(folder: str, *tables: str) -> None:
-    """Write `roots.csv`, `roots-paired.csv` and `roots.md` into a folder.
+    """Write `roots.csv`, `roots-paired.csv`, `roots.md` and `roots.png` into a folder.
 
     Arms that are not in every table are left out; differences are between those that are, at the same root seed.
 
@@ -49,6 +51,7 @@ def main(folder: str, *tables: str) -> None:
         "against": dict(zip(against.index, against.to_dict("records"), strict=True)),
     }
     (out / "roots.md").write_text(render("roots.md", page))
+    (out / "roots.png").write_bytes(png(forest(paired, reference)))
     print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
 
 

@@ -51,6 +51,7 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
     assert any(line.startswith("| random |") and "**+20.00**" in line for line in lines)
     assert "| full | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
     assert "over 3 root seeds" in lines[0]
+    assert (tmp_path / "roots.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_only_arms_of_every_table_are_compared(tables, tmp_path, capsys):

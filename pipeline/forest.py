@@ -1,0 +1,62 @@
+"""Differences over root seeds, drawn: one row per arm, a mark and its 95 % interval per size of the set."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from pipeline.drawing import INK, MARKERS, MUTED, SERIES, STYLE, panels
+
+# Points of accuracy within which the axis is linear; beyond, arms that are far behind would push the rest together.
+_LINEAR = 2
+_TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
+
+
+def forest(paired: pd.DataFrame, reference: str) -> Figure:
+    """Draw the reference arm minus each other one on test images, a panel per network.
+
+    Args:
+        paired: rows (network, prefix_ipc, split, arm, minus, mean, lower, upper), in points.
+        reference: the arm that the others are taken from.
+    """
+    rows = paired[(paired["arm"] == reference) & (paired["split"] == "test")]
+    # The same set, to the bit: nothing to see.
+    rows = rows[(rows["lower"] != 0) | (rows["upper"] != 0)]
+    networks, sizes = list(rows["network"].unique()), sorted(rows["prefix_ipc"].unique())
+    arms = [arm for arm in paired["minus"].unique() if (rows["minus"] == arm).any()]
+    with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure, axes = panels(len(networks), 1.1 + 0.12 * len(arms) * (len(sizes) + 1))
+        for ax, network in zip(axes, networks, strict=True):
+            for i, size in enumerate(sizes):
+                here = rows[(rows["network"] == network) & (rows["prefix_ipc"] == size)].set_index("minus")
+                for row, arm in enumerate(arms):
+                    if arm in here.index:
+                        at = row + (i - (len(sizes) - 1) / 2) / (len(sizes) + 1)
+                        _mark(ax, here.loc[arm], at, i)
+            ax.axvline(0, color=INK, linewidth=1)
+            ax.set_xscale("symlog", linthresh=_LINEAR)
+            ends = rows[rows["network"] == network]
+            ax.set_xlim(min(-1.0, 1.1 * ends["lower"].min()), max(1.0, 1.1 * ends["upper"].max()))
+            ax.set_xticks([tick for tick in _TICKS if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]])
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter(
+                FuncFormatter(lambda tick, _: f"{tick:+.0f}".replace("-", "\N{MINUS SIGN}") if tick else "0")
+            )
+            ax.set_yticks(range(len(arms)), arms)
+            ax.set_ylim(len(arms) - 0.4, -0.6)
+            unseen = " (unseen)" * (network != networks[0])
+            ax.set(xlabel=f"{reference} minus this arm, points of test accuracy", title=f"{network}{unseen}")
+        handles = [Line2D([], [], color=SERIES[i % 8], marker=MARKERS[i % 8], markersize=4) for i in range(len(sizes))]
+        labels = [f"{size} images per class" for size in sizes]
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(sizes), frameon=False, labelcolor=MUTED)
+        return figure
+
+
+def _mark(ax: Axes, gap: pd.Series, at: float, number: int) -> None:
+    # Filled where the interval excludes zero.
+    colour, sure = SERIES[number % 8], gap["lower"] > 0 or gap["upper"] < 0
+    ax.plot([gap["lower"], gap["upper"]], [at, at], color=colour, linewidth=1.4, zorder=3)
+    face = colour if sure else "white"
+    ax.plot(gap["mean"], at, MARKERS[number % 8], color=colour, markersize=4.5, markerfacecolor=face, zorder=4)
