@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -148,13 +150,20 @@ def identity(*values: object, code: str, tensors: Iterable[Tensor]) -> str:
     return whole.hexdigest()
 
 
-class _WithoutPandas(MetaPathFinder):
-    """PyArrow imports pandas, seconds per stage, only to ask whether an array it is given is a pandas one."""
+class _WithoutPandas(MetaPathFinder, Loader):
+    """PyArrow imports pandas, seconds per stage, only to ask whether an array it is given is a pandas one.
 
-    def find_spec(self, fullname: str, *_: object) -> None:
-        """Refuse pandas, which no stage but the report needs; say nothing of other modules."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("stages do without pandas", name="pandas")
+    What it finds cannot be imported, but can be asked for: torch looks for pandas, without importing it, on its way
+    to torchvision.
+    """
+
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        """Say of pandas, which no stage but the report needs, that it is here; say nothing of other modules."""
+        return ModuleSpec(fullname, self) if fullname == "pandas" else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Refuse."""
+        raise ModuleNotFoundError("stages do without pandas", name=module.__name__)
 
 
 def _pieces(tensor: Tensor) -> Iterator[memoryview]:

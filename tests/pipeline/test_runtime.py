@@ -1,5 +1,7 @@
 """Where work goes on: the name of its checkpoint hashes all that it depends on, however large that is."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -7,6 +9,28 @@ import pytest
 import torch
 
 from pipeline import runtime
+from tests.graph import ROOT
+from tests.handmade import listed
+
+# What stages import on the way, once they have set up their process, which this one never did.
+STAGE = """
+import sys
+import numpy as np, pyarrow as pa
+from dasm.networks import Network
+from dasm.plugins import build
+from pipeline import runtime
+
+runtime.start()
+from torchvision import datasets, models
+for name in sys.argv[1:]:
+    build(Network, {"name": name}, name).build((3, 32, 32), 10, 0)
+assert pa.array(np.arange(3)).to_pylist() == [0, 1, 2]
+assert "pandas" not in sys.modules
+try:
+    import pandas
+except ModuleNotFoundError as error:
+    print(error)
+"""
 
 
 @pytest.fixture
@@ -91,3 +115,10 @@ def test_the_module_that_does_the_work_counts_and_what_it_imports_of_the_pipelin
     first = found()
     assert found(c="C = 2") == found(b="B = 1  # words") == first
     assert len({first, found(b="B = 2"), found(a="from pipeline import b, c")}) == 3
+
+
+def test_a_stage_loads_every_network_and_torchvision_but_no_pandas():
+    """Torch asks for pandas on its way to torchvision, and must not stumble over its being kept out."""
+    called = [sys.executable, "-c", STAGE, *listed("networks")]
+    said = subprocess.run(called, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "stages do without pandas\n"), said.stderr
