@@ -1,39 +1,49 @@
-"""`python -m pipeline <command> [arguments]`: the stages of dvc.yaml, and what drives them.
+"""`python -m pipeline COMMAND [ARGUMENT]...`: the stages of dvc.yaml, and what drives them."""
 
-Commands: check; plan K; study [NAME]; export ARM FOLDER [IPC]; reproduce [JOBS]; serve; walk [MINUTES] [JOBS];
-roots FOLDER TABLE TABLE ...; and the stages of dvc.yaml, which DVC calls.
-"""
-
+import difflib
 import importlib
 import inspect
 import os
 import sys
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from dasm.errors import ConfigError
 
-_OTHERS = {
-    "plan": "pipeline.plan",
-    "study": "pipeline.studies",
-    "export": "pipeline.export",
-    "reproduce": "pipeline.drive",
-    "serve": "pipeline.drive",
-    "walk": "pipeline.walk",
-    "roots": "pipeline.roots",
+#: By name: module, arguments, and what it is for. `check` is a stage too, the rest are none.
+COMMANDS = {
+    "check": ("pipeline.stages.check", "", "say within seconds what is wrong in params.yaml"),
+    "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),
+    "plan": ("pipeline.plan", "SEGMENTS", "rewrite the blocks of params.yaml that say how many segments there are"),
+    "reproduce": ("pipeline.drive", "[JOBS]", "what `dvc repro` does, so many stages at a time, seen in Prefect"),
+    "serve": ("pipeline.drive", "", "offer that to the Prefect UI, whose Run button starts it"),
+    "walk": ("pipeline.walk", "[MINUTES] [JOBS]", "the stages on a machine without DVC; goes on when called again"),
+    "export": ("pipeline.export", "ARM FOLDER [IPC]", "hand a distilled set on: Parquet, safetensors, PNG, a card"),
+    "roots": ("pipeline.roots", "FOLDER TABLE TABLE...", "one table of a study that was done from several root seeds"),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; return the exit code: 0, or 1 after one line that says what is wrong with the input."""
     stages = sorted(file.stem for file in (Path(__file__).parent / "stages").glob("[!_]*.py"))
-    if not arguments or arguments[0] not in {*stages, *_OTHERS}:
-        print(f"usage: python -m pipeline <{'|'.join([*_OTHERS, *stages])}> [arguments]", file=sys.stderr)
+    if arguments[:1] in (["-h"], ["--help"], ["help"]):
+        print(_usage(stages))
+        return 0
+    if not arguments or arguments[0] not in {*stages, *COMMANDS}:
+        if arguments:
+            near = difflib.get_close_matches(arguments[0], [*COMMANDS, *stages], n=1)
+            print(
+                f"error: no command called {arguments[0]!r}{f'; did you mean {near[0]!r}?' if near else ''}",
+                file=sys.stderr,
+            )
+        print(_usage(stages), file=sys.stderr)
         return 1
     name, *rest = arguments
     # Read by OpenMP when torch is imported: threads that wait sleep. Spinning ones made two threads eight times slower
     # than one on a busy two-core machine (benchmarks/README.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    function = getattr(importlib.import_module(_OTHERS.get(name, f"pipeline.stages.{name}")), _entry(name))
+    function = getattr(importlib.import_module(COMMANDS.get(name, (f"pipeline.stages.{name}",))[0]), _entry(name))
     signature = inspect.signature(function)
     try:
         given = signature.bind(*rest)
@@ -54,6 +64,22 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error.filename}: no such file (`dvc repro` makes what a stage reads)", file=sys.stderr)
         return 1
     return 0
+
+
+def _usage(stages: Sequence[str]) -> str:
+    rows = [(f"{name} {arguments}", what) for name, (_, arguments, what) in COMMANDS.items()]
+    width = max(len(call) for call, _ in rows)
+    others = ", ".join(stage for stage in stages if stage not in COMMANDS)
+    return "\n".join(
+        [
+            "usage: python -m pipeline COMMAND [ARGUMENT]...",
+            "",
+            *(f"  {call:{width}}   {what}" for call, what in rows),
+            "",
+            *textwrap.wrap(f"Stages, which DVC calls: {others}.", 100),
+            "docs/running.md says more.",
+        ]
+    )
 
 
 def _number(text: str, name: str) -> int:

@@ -20,7 +20,7 @@ from dasm.segments import stored_segment
 from dasm.selection import Selection
 from dasm.windows import Progress
 from pipeline import methods, params
-from pipeline.__main__ import _OTHERS
+from pipeline.__main__ import COMMANDS
 from pipeline.states import write_state
 from pipeline.study import parse
 from tests.graph import ROOT
@@ -57,7 +57,7 @@ GUIDES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}
 def test_every_command_of_every_guide_exists(name):
     for command in re.findall(r"python -m pipeline (\w+)|-m pipeline (\w+)", GUIDES[name]):
         called = "".join(command)
-        assert called in _OTHERS or (ROOT / f"pipeline/stages/{called}.py").exists(), called
+        assert called in COMMANDS or (ROOT / f"pipeline/stages/{called}.py").exists(), called
 
 
 @pytest.mark.parametrize("name", GUIDES)
@@ -126,7 +126,7 @@ def test_every_command_exists():
     commands = re.findall(r"python -m pipeline (\w+)", GUIDE)
     assert {"study", "export", "plan", "check"} <= set(commands)
     for command in commands:
-        assert command in _OTHERS or (ROOT / f"pipeline/stages/{command}.py").exists(), command
+        assert command in COMMANDS or (ROOT / f"pipeline/stages/{command}.py").exists(), command
     five = GUIDE.split("## Five commands")[1].split("```sh\n")[1].split("```")[0]
     assert len(five.splitlines()) == 5
     for script in re.findall(r"python (\S+\.py)", five):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pipeline.__main__ import _OTHERS
+from pipeline.__main__ import COMMANDS
 from tests.graph import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -22,7 +22,7 @@ def test_every_file_it_names_is_there():
 
 def test_every_command_it_names_exists():
     for command in re.findall(r"python -m pipeline (\w+)", README):
-        assert command in _OTHERS or (ROOT / f"pipeline/stages/{command}.py").exists(), command
+        assert command in COMMANDS or (ROOT / f"pipeline/stages/{command}.py").exists(), command
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert target in targets
