@@ -1,6 +1,6 @@
 """What the benchmark of a prefix and that of the full set have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,11 @@ import torch
 
 import dasm
 from dasm.counts import Counts, counting
-from dasm.errors import ConfigError
 from dasm.evaluate import Protocol, evaluate
-from dasm.networks import Network
-from dasm.plugins import build
 from dasm.results import write_results
 from dasm.types import LabelledImages, Task
 from pipeline import params, runtime
+from pipeline.fitting import fitting
 
 
 def judge(
@@ -24,7 +22,8 @@ def judge(
     protocol = params.section(study, Protocol, "benchmark.protocol")
     networks = params.value(study, "benchmark.networks")
     results, costs = {}, {}
-    built = [_fitting(options, f"benchmark.networks[{number}]", task) for number, options in enumerate(networks)]
+    shape, classes = task.train.image_shape, task.train.num_classes
+    built = [fitting(each, f"benchmark.networks[{i}]", shape, classes) for i, each in enumerate(networks)]
     for options, network in zip(networks, built, strict=True):
         name = options["name"]
         costs[name] = Counts()
@@ -41,13 +40,3 @@ def judge(
         "device": task.train.labels.device.type,
     }
     write_results(path, results, costs, identity, {"arm": identity["arm"]})
-
-
-def _fitting(options: Mapping[str, Any], where: str, task: Task) -> Network:
-    """Return a network that can look at images of the task's size; of all of them, before the first one trains."""
-    network = build(Network, options, where)  # type: ignore[type-abstract]
-    try:
-        network.build(task.train.image_shape, task.train.num_classes, 0)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    return network

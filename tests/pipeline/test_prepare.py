@@ -272,3 +272,16 @@ def test_the_command_says_it_in_one_line_and_exits_with_one():
     (said,) = done.stderr.splitlines()
     assert said.startswith("error: in/dog/3.png: must be a readable image (none of ")
     assert not Path("data/real").exists() and not list(Path().glob("data/.*"))
+
+
+def test_a_network_of_the_benchmark_that_is_too_large_for_the_pictures_is_named_before_anything_is_done(
+    project, capsys
+):
+    study(PICTURES)
+    with Path("params.yaml").open("a") as file:
+        YAML().dump({"benchmark": {"networks": [{"name": "mlp"}, {"name": "lenet"}]}}, file)
+    assert main(["prepare"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: benchmark.networks[1]: sides must be >= 12 for lenet, got (4, 4)"
+    )
+    assert not (project / "data").exists()
