@@ -16,6 +16,14 @@ BLUEPRINT = "check"
 
 DVC = (sys.executable, "-m", "dvc")
 
+_ADVICE = (
+    "To track the changes with git, run:",
+    "git add ",
+    "To enable auto staging, run:",
+    "dvc config core.autostage",
+    "Use `dvc push`",
+)
+
 
 class ReproduceError(RuntimeError):
     """The study could not be reproduced; the message says what to do."""
@@ -81,6 +89,11 @@ def verdict(stage: str, said: Iterable[str]) -> str:
     if f"'{stage}' didn't change, skipping" in text:
         return "Unchanged"
     return "Restored" if f"Stage '{stage}' is cached" in text else "Completed"
+
+
+def is_advice(line: str) -> bool:
+    """Return whether DVC says how Git and remote storage are used, as after every stage; that is no news of the run."""
+    return line.strip().startswith(_ADVICE)
 
 
 def environment(extra: dict[str, str]) -> dict[str, str]:

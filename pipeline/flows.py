@@ -90,7 +90,8 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
 
     def hear(line: str) -> None:
         said.append(line)
-        log.info("%s", line)
+        if line.strip() and not dag.is_advice(line):
+            log.info("%s", line)
 
     status = children.run([*dag.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
     if children.closed:

@@ -185,6 +185,26 @@ def test_targets_bring_their_ancestors_and_nothing_else() -> None:
         dag.select(parents, ["wrok"])
 
 
+def test_what_dvc_advises_after_every_stage_is_told_from_what_happened() -> None:
+    advice = """To track the changes with git, run:
+
+\tgit add dvc.lock .gitignore
+
+To enable auto staging, run:
+
+\tdvc config core.autostage true
+Use `dvc push` to send your updates to remote storage."""
+    assert all(dag.is_advice(line) for line in advice.splitlines() if line.strip())
+    news = [
+        "Running stage 'a':",
+        "> python -m pipeline check",
+        "Stage 'a' didn't change, skipping",
+        "ERROR: failed to reproduce",
+        "",
+    ]
+    assert not any(dag.is_advice(line) for line in news)
+
+
 def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
     """And what it does not understand counts as a run, so that the children look again."""
     assert dag.verdict("a", ["Stage 'a' didn't change, skipping"]) == "Unchanged"
