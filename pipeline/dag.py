@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -74,6 +75,15 @@ def select(parents: dict[str, set[str]], targets: Sequence[str] | None) -> dict[
             kept.add(stage)
             pending.extend(parents[stage])
     return {stage: above for stage, above in parents.items() if stage in kept}
+
+
+def heights(parents: dict[str, set[str]]) -> dict[str, int]:
+    """Say how many stages follow each one on the longest way down. Of those that can begin, the highest is urgent."""
+    found = dict.fromkeys(parents, 0)
+    for stage in reversed([*TopologicalSorter(parents).static_order()]):
+        for above in parents[stage]:
+            found[above] = max(found[above], found[stage] + 1)
+    return found
 
 
 def on_gpu(stages: Iterable[str]) -> set[str]:

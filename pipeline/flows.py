@@ -158,15 +158,18 @@ def _failed(outcomes: dict[str, Outcome]) -> list[str]:
 def _walk(
     parents: dict[str, set[str]], dirty: set[str], slots: Slots, children: procs.Children, before: list[bytes]
 ) -> dict[str, Outcome]:
-    """Take every stage to its outcome, parents first. Prefect is handed only stages whose parents are done."""
-    graph = TopologicalSorter(parents)
+    """Take every stage to its outcome, parents first. Prefect is handed only stages whose parents are done.
+
+    The chain of an arm's segments is what takes longest: its stages go before those that nothing waits for.
+    """
+    graph, height = TopologicalSorter(parents), dag.heights(parents)
     graph.prepare()
     ready: list[str] = []
     running: dict[str, Run] = {}
     outcomes: dict[str, Outcome] = {}
     done: SimpleQueue[str] = SimpleQueue()
     while graph.is_active():
-        ready += graph.get_ready()
+        ready = sorted([*ready, *graph.get_ready()], key=lambda stage: -height[stage])
         ended = {stage: end for stage in ready if (end := _settle(stage, parents[stage], stage in dirty, outcomes))}
         for stage in [stage for stage in ready if stage not in ended]:
             if (environment := slots.claim(stage)) is not None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -203,6 +203,42 @@ Use `dvc push` to send your updates to remote storage."""
         "",
     ]
     assert not any(dag.is_advice(line) for line in news)
+
+
+def test_the_height_of_a_stage_is_the_longest_way_down() -> None:
+    parents: dict[str, set[str]] = {
+        "judge": {"a", "b2"},
+        "a": {"real"},
+        "b2": {"b1"},
+        "b1": {"real"},
+        "real": set(),
+        "aside": {"real"},
+    }
+    assert dag.heights(parents) == {"judge": 0, "a": 1, "b2": 1, "b1": 2, "real": 3, "aside": 0}
+
+
+def test_the_longest_chain_goes_before_what_nothing_waits_for(
+    flows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents: dict[str, set[str]] = {
+        "real": set(),
+        "aside": {"real"},
+        "joint": {"real"},
+        "s0": {"real"},
+        "s1": {"s0"},
+        "s2": {"s1"},
+        "end": {"s2", "joint"},
+    }
+    begun: list[str] = []
+
+    def submit(stage: str, *_: object, **__: object) -> SimpleNamespace:
+        begun.append(stage)
+        state = SimpleNamespace(name="Completed", is_completed=lambda: True)
+        return SimpleNamespace(state=state, wait=lambda: None, add_done_callback=lambda tell: tell(None))
+
+    monkeypatch.setattr(flows, "run_stage", SimpleNamespace(submit=submit))
+    outcomes = flows._walk(parents, {*parents}, flows.Slots(1, None, set()), None, flows._watched())
+    assert begun == ["real", "s0", "s1", "joint", "s2", "aside", "end"] and {*outcomes} == {*parents}
 
 
 def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
