@@ -20,6 +20,11 @@ COMMANDS = {
     "serve": ("pipeline.drive", "", "offer that to the Prefect UI, whose Run button starts it"),
     "walk": ("pipeline.walk", "[MINUTES] [JOBS]", "the stages on a machine without DVC; goes on when called again"),
     "export": ("pipeline.export", "ARM FOLDER [IPC]", "hand a distilled set on: Parquet, safetensors, PNG, a card"),
+    "repeat": (
+        "pipeline.repeat",
+        "ROOTS [JOBS]",
+        "the study from so many root seeds, so many at a time, and their table",
+    ),
     "roots": ("pipeline.roots", "FOLDER TABLE TABLE...", "one table of a study that was done from several root seeds"),
 }
 

@@ -1,0 +1,123 @@
+"""`python -m pipeline repeat ROOTS [JOBS]`: the study in force from several root seeds, and one table of them all.
+
+The workspace is brought up to date first and stays the study's own. Every other root seed is done in a copy of it under
+`.checkpoints/roots/`, which shares DVC's cache: what a root seed has done once, here or there, is done, and a call that
+was interrupted goes on. The tables are kept in `reports/<study>/roots/`, the summary is that of `pipeline roots`.
+"""
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dasm.errors import ConfigError
+from dasm.tables import write_atomically
+from pipeline import dag, params, procs, roots
+from pipeline.dag import ReproduceError
+from pipeline.templates import stages
+
+_COPIES = Path(".checkpoints/roots")
+_FOLDERS = ("dasm", "pipeline")
+_FILES = ("dvc.yaml", "dvc.lock", ".dvcignore")
+_LAST = 5  # lines of a run that failed
+
+
+def main(number: str, jobs: str = "1") -> None:
+    """Do the study from so many root seeds: its own, and those that follow it by number.
+
+    Args:
+        number: of root seeds.
+        jobs: root seeds at a time.
+
+    Raises:
+        ConfigError: an argument out of range; a root seed that failed, by the last lines of what it said.
+    """
+    if not number.isdecimal() or int(number) < 2:
+        raise ConfigError(f"repeat: the number of root seeds must be >= 2, got {number!r}")
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise ConfigError(f"repeat: jobs must be >= 1, got {jobs!r}")
+    study = params.read()
+    own, report = int(params.value(study, "seed")), Path("reports") / str(params.value(study, "study"))
+    seeds = range(own + 1, own + int(number))
+    try:
+        with procs.only_driver(), closing(procs.Children()) as children:
+            _reproduce(children, Path(), f"root seed {own}")
+            _all(seeds, report, study, children, int(jobs))
+    except ReproduceError as error:
+        raise ConfigError(f"repeat: {error}") from error
+    shutil.rmtree(_COPIES)
+    roots.main(str(report), str(report / "table.csv"), *(str(_table(report, seed)) for seed in seeds))
+
+
+def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.Children, jobs: int) -> None:
+    free: SimpleQueue[Path] = SimpleQueue()
+    for job in range(jobs):
+        free.put(_COPIES / str(job))
+    config = _config(Path(dag.ask("cache", "dir").strip()).resolve())
+
+    def repeat(seed: int) -> None:
+        copy = free.get()
+        _copy(copy, {**study, "seed": seed}, config)
+        _reproduce(children, copy, f"root seed {seed}")
+        write_atomically(_table(report, seed), lambda path: shutil.copyfile(copy / report / "table.csv", path))
+        free.put(copy)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(repeat, seed) for seed in seeds]
+        try:
+            for run in runs:
+                run.result()
+        except BaseException:
+            children.close()  # what still runs ends, and nothing more begins
+            raise
+
+
+def _reproduce(children: procs.Children, folder: Path, name: str) -> None:
+    _say(f"{name} …")
+    begun, said = time.monotonic(), deque[str](maxlen=_LAST)
+    status = children.run([*dag.DVC, "--cd", str(folder), "repro"], {}, said.append)
+    if status:
+        raise ReproduceError(f"{name}: exit status {status}: {' | '.join(said)}")
+    _say(f"{name}: {time.monotonic() - begun:.0f} s")
+
+
+def _say(line: str) -> None:
+    print(f"{line}\n", end="", flush=True)  # in one piece, because several root seeds speak
+
+
+def _copy(folder: Path, study: Mapping[str, Any], config: str) -> None:
+    """Make a DVC project of the code as it is here, with its own parameters and the inputs that lie here."""
+    for name in _FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _FILES:
+        if Path(name).exists():
+            shutil.copyfile(name, folder / name)
+    with (folder / "params.yaml").open("w") as file:
+        YAML().dump(dict(study), file)
+    (folder / ".dvc").mkdir(exist_ok=True)
+    shutil.copyfile(".dvc/config", folder / ".dvc/config")
+    (folder / ".dvc/config.local").write_text(config)
+    made = {Path(out).parts[1] for stage in stages(study) for out in stage.outs if Path(out).parts[0] == "data"}
+    inputs = [entry for entry in Path("data").iterdir() if entry.name not in made]
+    inputs += [entry for entry in Path().iterdir() if not entry.name.startswith(".")]
+    for entry in inputs:
+        if entry.name not in ("data", "reports") and not (folder / entry).exists():
+            (folder / entry).parent.mkdir(exist_ok=True)
+            (folder / entry).symlink_to(entry.absolute())
+
+
+def _config(cache: Path) -> str:
+    # No Git: the copy is inside a repository that ignores it.
+    return f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n"
+
+
+def _table(report: Path, seed: int) -> Path:
+    return report / "roots" / f"table-{seed}.csv"
