@@ -18,7 +18,7 @@ from pipeline.facts import facts
 from pipeline.page import render
 from pipeline.scope import FULL, Scope
 
-_LONG = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean"]
+_LONG = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean", "ior", "hlr", "lrs"]
 
 
 def write(root: Path, params: Mapping[str, Any]) -> Path:

@@ -15,6 +15,9 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
 
     `best` marks the highest mean of a network at a prefix, `below_random` a mean under that of the random coreset.
+    `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
+    the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
+    to 100. The full set has none of them.
     """
     keys = ["network", "arm", "prefix_ipc"]
     order = {"network": scope.networks, "arm": (*scope.arms, FULL)}
@@ -28,10 +31,21 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     highest = peers.groupby(["network", "prefix_ipc"])["mean"].transform("max")
     chance = peers[peers["arm"] == RANDOM].set_index(["network", "prefix_ipc"])["mean"]
     floor = rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
+    full = rows[rows["arm"] == FULL].set_index("network")["mean"]
+    ior, hlr = peers["mean"] - floor[peers.index], peers["network"].map(full) - peers["mean"]
     return rows.assign(
         best=(peers["mean"] == highest).reindex(rows.index, fill_value=False),
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
+        ior=ior,
+        hlr=hlr,
+        lrs=label_robust_score(ior, hlr),
     )
+
+
+def label_robust_score(ior: pd.Series, hlr: pd.Series) -> pd.Series:
+    """Return DD-Ranking's label-robust score at equal weights: 100 for all above and nothing below, 0 the reverse."""
+    least, most = math.exp(-1), math.exp(1)
+    return 100 * (((ior - hlr) / 200).map(math.exp) - least) / (most - least)
 
 
 def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -76,6 +77,22 @@ def test_table_holds_mean_and_sample_std(study, page):
                 assert f'{mean:.1f}<span class="std"> ± {std:.1f}</span>' in page
     full = pd.read_parquet(study / "data/results/full.parquet").groupby("network")["validation"].mean()
     assert table.loc["mlp", "full", 0]["validation_mean"] == pytest.approx(100 * full["mlp"], abs=1e-4)
+
+
+def test_sets_are_measured_against_random_images_and_all_real_data(study, page):
+    table = pd.read_csv(study / "reports/toy/table.csv").set_index(["network", "arm", "prefix_ipc"])
+    idc, random, full = (table.loc["mlp", arm, size] for arm, size in (("idc", 4), ("random", 4), ("full", 0)))
+    assert idc["ior"] == pytest.approx(idc["mean"] - random["mean"], abs=2e-4)
+    assert idc["hlr"] == pytest.approx(full["mean"] - idc["mean"], abs=2e-4)
+    alpha = (idc["ior"] - idc["hlr"]) / 200
+    assert idc["lrs"] == pytest.approx(100 * (math.exp(alpha) - 1 / math.e) / (math.e - 1 / math.e), abs=1e-3)
+    assert random["ior"] == 0 and full[["ior", "hlr", "lrs"]].isna().all()
+    assert f"<td>{idc['lrs']:.1f}</td>" in page
+
+
+def test_the_label_robust_score_runs_from_nothing_to_a_hundred():
+    ior, hlr = pd.Series([-100.0, 0.0, 100.0]), pd.Series([100.0, 0.0, -100.0])
+    assert summary.label_robust_score(ior, hlr).tolist() == pytest.approx([0, 26.894, 100], abs=1e-3)
 
 
 def test_best_of_a_column_is_bold_and_the_full_set_never(study, page):
