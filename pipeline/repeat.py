@@ -44,11 +44,11 @@ def main(number: str, jobs: str = "1") -> None:
     if not jobs.isdecimal() or int(jobs) < 1:
         raise ConfigError(f"repeat: jobs must be >= 1, got {jobs!r}")
     study = params.read()
-    own, report = int(params.value(study, "seed")), Path("reports") / str(params.value(study, "study"))
-    seeds = range(own + 1, own + int(number))
+    own, report = params.value(study, "seed"), Path("reports") / str(params.value(study, "study"))
     try:
         with procs.only_driver(), closing(procs.Children()) as children:
-            _reproduce(children, Path(), f"root seed {own}")
+            _reproduce(children, Path(), f"root seed {own}")  # which checks the parameters, this number among them
+            seeds = range(own + 1, own + int(number))
             _all(seeds, report, study, children, int(jobs))
     except ReproduceError as error:
         raise ConfigError(f"repeat: {error}") from error
@@ -109,8 +109,9 @@ def _copy(folder: Path, study: Mapping[str, Any], config: str) -> None:
     inputs = [entry for entry in Path("data").iterdir() if entry.name not in made]
     inputs += [entry for entry in Path().iterdir() if not entry.name.startswith(".")]
     for entry in inputs:
-        if entry.name not in ("data", "reports") and not (folder / entry).exists():
+        if entry.name not in ("data", "reports", *_FOLDERS, *_FILES, "params.yaml"):
             (folder / entry).parent.mkdir(exist_ok=True)
+            (folder / entry).unlink(missing_ok=True)
             (folder / entry).symlink_to(entry.absolute())
 
 
