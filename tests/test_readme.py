@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from pipeline.__main__ import COMMANDS
@@ -13,6 +14,37 @@ README = (ROOT / "README.md").read_text()
 def test_table_one_is_that_of_the_digits_report():
     for line in (ROOT / "reports/digits/table.md").read_text().splitlines():
         assert line in README
+
+
+def gap(study, minus, network, size):
+    """A difference over root seeds as the README writes it."""
+    table = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv").set_index(["arm", "minus", "network", "prefix_ipc"])
+    row = table[table["split"] == "test"].loc["dasm", minus, network, size]
+    mean, lower, upper = (f"{row[name]:+.1f}".replace("-", "\N{MINUS SIGN}") for name in ("mean", "lower", "upper"))
+    sure = "**" if row["lower"] > 0 or row["upper"] < 0 else ""
+    return f"{sure}{mean}{sure} ({lower} to {upper})"
+
+
+def test_differences_over_root_seeds_are_those_of_the_digits_roots():
+    rows = [line.split("|")[1:-1] for line in README.splitlines() if line.startswith("| ") and line.count("(`") == 1]
+    rows = [[cell.strip() for cell in row] for row in rows if "to +" in row[-1]]
+    assert len(rows) == 6
+    for what, network, *found in rows:
+        (minus,) = re.findall(r"\(`(\w+)`\)", what)
+        name = "mlp" if "unseen" in network else "convnet"
+        assert found == [gap("digits", minus, name, size) for size in (5, 10)], what
+
+
+def test_what_it_says_of_mnist_is_in_its_roots():
+    text = " ".join(README.split())
+    for minus, network, size in (
+        ("sequential", "convnet", 10),
+        ("idc", "convnet", 10),
+        ("idc", "mlp", 5),
+        ("idc", "mlp", 10),
+    ):
+        mean, rest = gap("mnist", minus, network, size).replace("**", "").split(" ", 1)
+        assert f"{mean}, {rest.strip('()')}" in text
 
 
 def test_every_file_it_names_is_there():
