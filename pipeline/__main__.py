@@ -35,14 +35,15 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"], ["help"]):
         print(_usage(stages))
         return 0
-    if not arguments or arguments[0] not in {*stages, *COMMANDS}:
-        if arguments:
-            near = difflib.get_close_matches(arguments[0], [*COMMANDS, *stages], n=1)
-            print(
-                f"error: no command called {arguments[0]!r}{f'; did you mean {near[0]!r}?' if near else ''}",
-                file=sys.stderr,
-            )
-        print(_usage(stages), file=sys.stderr)
+    if not arguments:
+        print(
+            f"usage: python -m pipeline {'|'.join(COMMANDS)} ... (`python -m pipeline help` says more)", file=sys.stderr
+        )
+        return 1
+    if arguments[0] not in {*stages, *COMMANDS}:
+        near = difflib.get_close_matches(arguments[0], [*COMMANDS, *stages], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`python -m pipeline help` lists them"
+        print(f"error: no command called {arguments[0]!r}; {hint}", file=sys.stderr)
         return 1
     name, *rest = arguments
     # Read by OpenMP when torch is imported: threads that wait sleep. Spinning ones made two threads eight times slower

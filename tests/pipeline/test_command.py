@@ -24,20 +24,16 @@ def test_help_names_every_command_and_stage(asked, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "first"),
+    ("arguments", "line"),
     [
         (["reprdouce"], "error: no command called 'reprdouce'; did you mean 'reproduce'?"),
         (["scoer", "dasm", "1"], "error: no command called 'scoer'; did you mean 'score'?"),
-        (["xyz"], "error: no command called 'xyz'"),
-        ([], "usage: python -m pipeline COMMAND [ARGUMENT]..."),
+        (["xyz"], "error: no command called 'xyz'; `python -m pipeline help` lists them"),
     ],
 )
-def test_what_is_no_command_gets_the_list(arguments, first, capsys):
+def test_what_is_no_command_is_guessed(arguments, line, capsys):
     assert main(arguments) == 1
-    said, complaints = capsys.readouterr()
-    assert not said
-    assert complaints.splitlines()[0] == first
-    assert "usage: python -m pipeline COMMAND" in complaints
+    assert capsys.readouterr() == ("", f"{line}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
