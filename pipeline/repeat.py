@@ -64,10 +64,12 @@ def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.C
 
     def repeat(seed: int) -> None:
         copy = free.get()
-        _copy(copy, {**study, "seed": seed}, config)
-        _reproduce(children, copy, f"root seed {seed}")
-        write_atomically(_table(report, seed), lambda path: shutil.copyfile(copy / report / "table.csv", path))
-        free.put(copy)
+        try:
+            _copy(copy, {**study, "seed": seed}, config)
+            _reproduce(children, copy, f"root seed {seed}")
+            write_atomically(_table(report, seed), lambda path: shutil.copyfile(copy / report / "table.csv", path))
+        finally:
+            free.put(copy)  # or whoever comes next would wait for ever
 
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(repeat, seed) for seed in seeds]
@@ -76,6 +78,7 @@ def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.C
                 run.result()
         except BaseException:
             children.close()  # what still runs ends, and nothing more begins
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 

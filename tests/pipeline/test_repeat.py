@@ -102,6 +102,16 @@ def test_a_root_seed_that_fails_is_named_and_the_others_are_kept(project):
     assert ran() == ["real6"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("project")
+def test_after_one_that_fails_no_other_begins():
+    Path("data/pictures").write_text("spoil 5")
+    with pytest.raises(ConfigError, match=r"^repeat: root seed 5: exit status 255"):
+        repeat.main("4")
+    assert ran() == ["real4", "real5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
