@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from statistics import median
 
@@ -135,19 +136,14 @@ def network_step(name: str, repeats: int, device: str) -> Row:
     setting = SETTINGS[name]
     real = noise(setting, 128, device)
     learner = trainer(setting).start(real, 0)
-    numbers = iter(range(1 << 30))
     reference = ReferenceTraining(
         trainer(setting).start(real, 0).network, real, batch_size=64, augmentation=("color", "crop")
     )
     steps = 20 if name == "digits" or device == "cuda" else 2
-
-    def ours() -> None:
-        for step in islice(numbers, steps):
-            learner.step(real, step, 0, 0.01)
-
+    numbers = iter(range(0, 1 << 30, steps))
     return compare(
         f"steps {name}",
-        {"ours": ours},
+        {"ours": lambda: learner.steps(real, next(numbers), steps, 0, 0.01)},
         reference=lambda: reference.steps(steps),
         repeats=repeats,
         device=device,
@@ -181,6 +177,10 @@ def evaluation(name: str, repeats: int, device: str) -> Row:
     steps = 20 if name == "digits" else 200 if device == "cuda" else 2
     used = trainer(setting)
     protocol = Protocol(recipe=used.recipe, steps=steps, seeds=5)
+    ours, loop = (
+        partial(evaluate, replace(protocol, training=training), used.network, [decoded], task, 0)
+        for training in ("auto", "loop")
+    )
 
     def reference() -> None:
         for seed in range(5):
@@ -191,7 +191,7 @@ def evaluation(name: str, repeats: int, device: str) -> Row:
 
     return compare(
         f"evaluate {name}",
-        {"ours": lambda: evaluate(protocol, used.network, [decoded], task, 0)},
+        {"ours": ours, "loop": loop} if device == "cuda" else {"ours": ours},
         reference=reference,
         repeats=repeats,
         device=device,

@@ -1,9 +1,14 @@
-"""`python -m benchmarks.facts`: what the machine is, and the rates that its times are to be compared with."""
+"""`python -m benchmarks.facts [OPTION OF benchmarks]...`: what the machine is, and rates to compare its times with.
+
+Exits with 4 where there is no GPU, unless `--device cpu` is among the options.
+"""
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 BEGUN = time.perf_counter()
 
@@ -11,6 +16,8 @@ import torch  # noqa: E402 - its import is the first thing that is timed
 import torch.nn.functional as F  # noqa: E402
 
 from dasm.precision import repeatable  # noqa: E402
+
+_NO_GPU = 4
 
 
 def main() -> None:
@@ -20,6 +27,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
     repeatable()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and "cpu" not in sys.argv[1:]:
+        print("no GPU is seen")
+        sys.exit(_NO_GPU)
     side, count, batches = (8192, 20, (64, 1024)) if device == "cuda" else (1024, 2, (16,))
     begun = time.perf_counter()
     a = torch.randn(side, side, device=device)
@@ -29,17 +39,16 @@ def main() -> None:
         free, whole = torch.cuda.mem_get_info()
         print(f"{torch.cuda.get_device_name()}, {free >> 20} of {whole >> 20} MiB free")
     _rate("matrix product, fp32", 2 * side**3, count, lambda: a @ a, device)
-    weight = torch.randn(128, 128, 3, 3, device=device)
-    for images in batches:
-        x = torch.randn(images, 128, 16, 16, device=device)
-        flop = 2 * x.numel() * 128 * 9
-        _rate(
-            f"3 x 3 convolution of {images} images, fp32",
-            flop,
-            count,
-            lambda x=x: F.conv2d(x, weight, padding=1),
-            device,
-        )
+    # Five networks side by side are five groups: slower than one after another if their rate is less.
+    for images, groups in [*((images, 1) for images in batches), (batches[0], 5)]:
+        x = torch.randn(images, groups * 128, 16, 16, device=device, requires_grad=True)
+        weight = torch.randn(groups * 128, 128, 3, 3, device=device, requires_grad=True)
+        flop, name = 2 * x.numel() * 128 * 9, f"3 x 3 convolution of {images} images in {groups} groups, fp32"
+        run = partial(F.conv2d, x, weight, padding=1, groups=groups)
+        _rate(name, flop, count, run, device)
+        seed = torch.ones_like(run())
+        both = lambda run=run, x=x, w=weight, seed=seed: torch.autograd.grad(run(), (x, w), seed)  # noqa: E731
+        _rate(f"{name}, and its gradients", 3 * flop, count, both, device)
 
 
 def _rate(what: str, flop: float, count: int, run: Callable[[], object], device: str) -> None:

@@ -1,7 +1,7 @@
 """`python -m benchmarks.profiled [SETTING [DEVICE]]`: where the time of an iteration goes, operation by operation.
 
-Of one matching iteration of a size of `benchmarks.cases`, of the network's steps that follow it, replayed and launched
-one by one, and of five networks that learn side by side.
+Of one matching iteration of a size of `benchmarks.cases`, and of the network's steps that follow it, replayed and
+launched one by one.
 """
 
 import sys
@@ -19,7 +19,6 @@ from dasm.memory import keep_freed_memory
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.precision import repeatable
-from dasm.together import train_all
 
 _ROWS = 25
 _WARM, _TIMED = 3, 10
@@ -79,10 +78,6 @@ def works(setting: Setting, device: str) -> Iterator[tuple[str, Callable[[], obj
         lambda: learner.steps(real, 0, many, 0, 0.01),
     )
     yield "the same, launched one by one", learn
-    yield (
-        f"{many} steps of five networks together, recorded anew",
-        lambda: train_all(used, real, many, range(5), training="together"),
-    )
 
 
 def _timed(run: Callable[[], object], times: int, device: str) -> float:

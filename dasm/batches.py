@@ -29,7 +29,8 @@ class RealBatches:
 
     A hard window (all positive weights of a class equal) is run through without replacement, epoch after epoch, with
     the last partial batch dropped, as IDC (arXiv 2205.14959) runs through a class. A soft one is drawn anew for every
-    batch, without replacement inside the batch, with probability proportional to the weights.
+    batch by systematic sampling (Madow, 1949): an image is expected as often as its weight says whatever the size of
+    the batch, and comes twice only where that is more than once.
 
     Attributes:
         data: the real set.
@@ -70,8 +71,7 @@ class RealBatches:
         members = self._members[label]
         size = min(batch_size, len(members))
         if self._soft[label]:
-            generator = rng.generator(self.stream, "class", label, iteration)
-            return members[torch.multinomial(self._weights[label], size, generator=generator)]
+            return members[_systematic(self._weights[label], size, rng.derive(self.stream, "class", label, iteration))]
         epoch, position = divmod(iteration, len(members) // size)
         order = permutation(len(members), rng.derive(self.stream, "class", label, epoch))
         return members[order[position * size : (position + 1) * size]]
@@ -208,3 +208,12 @@ class SyntheticBatches:
         if prefix is not None:
             parts, labels = [prefix.pixels(), *parts], [prefix.labels, *labels]
         return replace(real, images=torch.cat(parts), labels=torch.cat(labels))
+
+
+def _systematic(weights: Float[Tensor, " n"], size: int, stream: int) -> Int64[Tensor, " b"]:
+    # One draw, and equal steps from there through the weights, laid end to end in a random order.
+    generator = rng.generator(stream)
+    order = torch.randperm(len(weights), generator=generator)
+    ends = weights[order].double().cumsum(0)
+    places = (torch.arange(size) + torch.rand((), dtype=torch.float64, generator=generator)) / size * ends[-1]
+    return order[torch.searchsorted(ends, places, right=True).clamp(max=len(weights) - 1)]

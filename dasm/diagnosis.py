@@ -1,13 +1,9 @@
 """What a set holds of the real data, as networks see it: how much, how different, how hard; no accuracy is needed.
 
-Coverage is that of Naeem et al. (ICML 2020, arXiv 2002.09797), diversity the Vendi score of order 2 (Pasarkar & Dieng,
-2023, arXiv 2310.12952) with the cosine kernel. All is measured class by class in the features of one network trained on
-real images, and averaged over the classes. Differences from the papers:
-
-1. The neighbourhood of coverage grows with the set as it is small: its radius is that within which one of m images lies
-   on average if they are spread like the real ones. Real images picked at random cover 1 - 1/e = 63 % at any m, so that
-   sets of different sizes compare.
-2. Features are centred at the class, so that images which have nothing in common but their class are orthogonal.
+Coverage is that of Naeem et al. with a neighbourhood that depends on the size of the set (`dasm.coverage`), diversity
+the Vendi score of order 2 (Pasarkar & Dieng, 2023, arXiv 2310.12952) with the cosine kernel. All is measured class by
+class in the features of one network trained on real images, and averaged over the classes. Difference from the paper:
+features are centred at the class, so that images which have nothing in common but their class are orthogonal.
 """
 
 from collections.abc import Sequence
@@ -20,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
+from dasm.coverage import Coverage, distances
 from dasm.networks import Classifier, embed
 from dasm.types import LabelledImages
 
@@ -58,7 +55,8 @@ class Diagnosis:
 
     Attributes:
         images: training images per class.
-        coverage: share of the real images of each of `PARTS`, in [0, 1], that have an image of the set nearby.
+        coverage: share of the real images of each of `PARTS`, in [0, 1], that have an image of the set nearby; 1 where
+            the set holds all of them.
         diversity: effective number of different training images of a class, from 1 to their number.
         segments: what each of its segments adds.
     """
@@ -91,7 +89,6 @@ class Landmarks:
         """
         self._real: list[Tensor] = []
         self._rank: list[Tensor] = []
-        self._radii: dict[tuple[int, int], Tensor] = {}
         self._network = network
         for label in range(real.num_classes):
             members = real.members(label).cpu()
@@ -100,10 +97,11 @@ class Landmarks:
             features = _embedded(network, real.subset(members.to(real.labels.device)))
             self._real.append(features)
             self._rank.append(rank[members])
+        self._covers = [Coverage(features) for features in self._real]
 
     def see(self, images: LabelledImages) -> Seen:
-        """Return the features of training images, un-augmented, on the CPU."""
-        features, labels = _embedded(self._network, images), images.labels.cpu()
+        """Return the features of training images, un-augmented, on their device."""
+        features, labels = _embedded(self._network, images), images.labels
         return [features[labels == label] for label in range(images.num_classes)]
 
     def diagnose(self, segments: Sequence[Seen]) -> Diagnosis:
@@ -132,23 +130,13 @@ class Landmarks:
         )
 
     def _coverage(self, label: int, images: Tensor) -> Float[Tensor, " p"]:
-        real, rank = self._real[label], self._rank[label]
-        covered = (_distances(real, images).amin(1) <= self._radius(label, len(images))).double()
-        part = (rank * len(PARTS)).long()
-        return torch.stack([covered[part == number].mean() for number in range(len(PARTS))])
-
-    def _radius(self, label: int, images: int) -> Float[Tensor, " n"]:
-        # Of each real image, such that one of so many images lies within it on average.
-        real = self._real[label]
-        nearest = min(max(1, round(len(real) / images)), len(real) - 1)
-        if (label, nearest) not in self._radii:
-            apart = _distances(real, real).fill_diagonal_(torch.inf)
-            # A class of one image is covered by any other.
-            self._radii[label, nearest] = apart.kthvalue(max(1, nearest), dim=1).values
-        return self._radii[label, nearest]
+        covered, part = self._covers[label].of(images), (self._rank[label] * len(PARTS)).long()
+        shares = [covered[part == number] for number in range(len(PARTS))]
+        held = torch.ones((), dtype=torch.float64)
+        return torch.stack([held if len(s) and s.isnan().all() else s.nanmean() for s in shares])
 
     def _difficulty(self, label: int, images: Tensor) -> Tensor:
-        near = _distances(images, self._real[label]).topk(min(_NEIGHBOURS, len(self._real[label])), largest=False)
+        near = distances(images, self._real[label]).topk(min(_NEIGHBOURS, len(self._real[label])), largest=False)
         return self._rank[label][near.indices].mean()
 
     def _centred(self, label: int, images: Tensor) -> Float[Tensor, "m d"]:
@@ -173,15 +161,10 @@ def mean(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
 
 
 def _embedded(network: Classifier, images: LabelledImages) -> Float[Tensor, "m d"]:
-    features = embed(network, images).cpu()
+    features = embed(network, images)
     if not features.isfinite().all():
         raise FloatingPointError("the features of a network that has learnt real images are not finite")
     return features
-
-
-def _distances(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
-    # In 64 bits, because `cdist` takes differences of large squares.
-    return torch.cdist(one.double(), other.double())
 
 
 def _mean(values: Sequence[Tensor]) -> float:

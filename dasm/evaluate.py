@@ -68,8 +68,18 @@ def accuracy(network: Classifier, data: LabelledImages) -> float:
 
 
 def correct(network: Classifier, data: LabelledImages) -> Bool[Tensor, " n"]:
-    """Return whether the network classifies each image correctly."""
-    return predict(network, data).argmax(1).eq(data.labels)
+    """Return whether the network classifies each image correctly.
+
+    Raises:
+        ConfigError: the network has diverged, and answers nothing.
+    """
+    logits = predict(network, data)
+    wrong = int((~logits.isfinite()).any(1).sum())
+    rule = "protocol: logits of a trained network must be finite"
+    require(
+        wrong == 0, rule, f"{wrong} of {len(logits)} that are not", "a smaller learning_rate of its recipe may help"
+    )
+    return logits.argmax(1).eq(data.labels)
 
 
 def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callable[[Int64[Tensor, "k t"]], float]:
@@ -102,7 +112,7 @@ def evaluate(
         root: root seed.
 
     Raises:
-        ConfigError: the training set misses a class.
+        ConfigError: the training set misses a class; a network has diverged.
     """
     *before, training = prefixes(parts) if protocol.order == "stagewise" else [join(parts)]
     missing = set(range(training.num_classes)) - set(training.labels.tolist())

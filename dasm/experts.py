@@ -22,7 +22,7 @@ from torch.nn.utils import parameters_to_vector
 from dasm import rng
 from dasm.errors import require
 from dasm.networks import Classifier
-from dasm.train import Learner, Recipe, Trainer
+from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
 
 
@@ -75,13 +75,16 @@ class Experts:
         Yields:
             The parameters in the order of `parameters()`, on the CPU: row 0 before the first epoch, row e after e.
         """
+        # One trainer and one window for all experts: a GPU records their steps once.
+        first = Trainer(network=self.trainer.network, recipe=self.prefix_recipe or self.trainer.recipe)
+        kept = torch.nonzero(weights.cpu() > 0).flatten()
+        window = real if len(kept) == len(real) else real.subset(kept.to(real.labels.device))
         for number in range(self.number):
             stream = rng.derive(seed, "expert", state, number)
-            yield self._follow(self._start(real, prefix, stream), real, weights, stream)
+            yield self._follow(self._start(first, real, prefix, stream), window, weights.cpu()[kept], stream)
 
-    def _start(self, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
-        recipe = self.prefix_recipe or self.trainer.recipe
-        learner = Trainer(network=self.trainer.network, recipe=recipe).start(real, stream)
+    def _start(self, trainer: Trainer, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
+        learner, recipe = trainer.start(real, stream), trainer.recipe
         for run in recipe.same(range(self.prefix_steps if prefix is not None else 0), self.prefix_steps):
             assert prefix is not None, "there are no steps without one"
             rate = recipe.rate(run.start, self.prefix_steps)
@@ -89,18 +92,20 @@ class Experts:
         return learner.network
 
     def _follow(
-        self, network: Classifier, real: LabelledImages, weights: Float[Tensor, " n"], stream: int
+        self, network: Classifier, window: LabelledImages, weights: Float[Tensor, " m"], stream: int
     ) -> Float[Tensor, "e p"]:
-        learner, recipe = Learner(network, self.trainer.recipe), self.trainer.recipe
-        kept = torch.nonzero(weights.cpu() > 0).flatten()
-        window = real if len(kept) == len(real) else real.subset(kept.to(real.labels.device))
+        learner, recipe = self.trainer.learner(network), self.trainer.recipe
         per_epoch = -(-len(window) // recipe.batch_size)
         rows = [_flat(network)]
         for epoch in range(self.epochs):
-            shown = _drawn(window, weights.cpu()[kept], rng.derive(stream, "window", epoch))
+            shown = _drawn(window, weights, rng.derive(stream, "window", epoch))
             for run in recipe.same(range(epoch * per_epoch, (epoch + 1) * per_epoch), self.epochs * per_epoch):
                 rate = recipe.rate(run.start, self.epochs * per_epoch)
-                learner.steps(shown, run.start, len(run), rng.derive(stream, "epochs"), rate)
+                if shown is window:
+                    learner.steps(shown, run.start, len(run), rng.derive(stream, "epochs"), rate)
+                else:  # drawn for this epoch alone, and not worth a recording
+                    for step in run:
+                        learner.step(shown, step, rng.derive(stream, "epochs"), rate)
             rows.append(_flat(network))
         return torch.stack(rows)
 

@@ -3,7 +3,8 @@
 Under a window they are spread evenly over its ranks, or over its weight where it is soft (the initialisation follows
 the targeted difficulty, as in SelMatch and CUDD); without one they follow a random order of the class, and each segment
 goes on where the last one stopped, so that the segments of a sequence start from the same images as one joint set.
-Images that an earlier segment started from are passed over as long as enough others remain.
+Images that earlier segments started from are passed over as long as others remain; after that, those they took least
+often come first.
 """
 
 import torch
@@ -39,6 +40,7 @@ def choose_sources(
     # Chosen on the CPU, so that a GPU starts from the same images.
     weights, rank = weights.cpu(), None if rank is None else rank.cpu()
     windowed = bool((weights != weights[0]).any())
+    taken = used.flatten().bincount(minlength=len(real))
     rows = []
     for label in range(real.num_classes):
         members = class_members(real, label, count)
@@ -53,10 +55,17 @@ def choose_sources(
                 )
         else:
             members = members[torch.randperm(len(members), generator=rng.generator(stream, "order", label))]
-        fresh = members[~torch.isin(members, used)]
-        if len(fresh) >= count:
-            members = fresh
-        rows.append(members[_spread(weights[members], count)] if windowed else members[:count])
+        times = taken[members]
+        if windowed:
+            # Whoever was taken less often than the last that are needed, and these last spread over the window.
+            most = times.sort().values[count - 1]
+            rest = members[times == most]
+            chosen = torch.zeros(len(real), dtype=torch.bool)
+            chosen[members[times < most]] = True
+            chosen[rest[_spread(weights[rest], count - int((times < most).sum()))]] = True
+            rows.append(members[chosen[members]])
+        else:
+            rows.append(members[times.argsort(stable=True)[:count]])
     return torch.stack(rows)
 
 

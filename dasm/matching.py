@@ -61,6 +61,8 @@ class Matching:
         joins = self.objective.joins_prefix or not self.match_prefix
         name = type(self.objective).__name__.lower()
         require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)
+        reads = self.objective.reads_window or self.windowed != "matching"
+        require(reads, f"windowed must be both or initial for {name}, which reads no window as set here", self.windowed)
         _ = self.rule
 
     @property

@@ -25,9 +25,10 @@ class PixelRule:
         momentum: of SGD, or Adam's first moment, in [0, 1).
         second: Adam's second moment, in [0, 1).
         decay: decoupled weight decay of AdamW, >= 0.
-        by_budget: scale the rate by `planned_ipc / 10 * (side / reference_side) ** 2`, as IDC (arXiv 2205.14959) does.
-            It follows the *planned* images per class, so that at equal total iterations every stored image moves as far
-            as in joint distillation (A14).
+        by_budget: scale the rate by `planned_ipc / 10 * (side / reference_side) ** 2`, as IDC (arXiv 2205.14959) does;
+            the side of an oblong image is that of a square of its area. It follows the *planned* images per class, so
+            that at equal total iterations every stored image moves as far as in joint distillation (A14) where a
+            segment is matched alone. In a union with the frozen images, a new one has a smaller part of the class mean.
         reference_side: pixels a side for which the rate is meant.
         normalised: the rate is meant for normalised pixels x = (p - mean) / std, in which most papers keep their sets;
             the same step in p is std ** 2 times the gradient for SGD, and std times the step for Adam.
@@ -55,9 +56,9 @@ class PixelRule:
         steady = self.kind != "sgd" or self.schedule == "constant"
         require(steady, "schedule must be constant for sgd", self.schedule)
 
-    def rate(self, planned_ipc: int, side: int) -> float:
-        """Return the learning rate for a set of `planned_ipc` images per class of `side` pixels."""
-        scale = planned_ipc / 10 * (side / self.reference_side) ** 2 if self.by_budget else 1.0
+    def rate(self, planned_ipc: int, area: int) -> float:
+        """Return the learning rate for a set of `planned_ipc` images per class of `area` pixels."""
+        scale = planned_ipc / 10 * area / self.reference_side**2 if self.by_budget else 1.0
         return self.learning_rate * scale
 
     def share(self, iteration: int, iterations: int) -> float:
@@ -76,7 +77,7 @@ class PixelRule:
             std: channel standard deviation of the real set.
         """
         unit = std[:, None, None] if self.normalised else torch.ones(())
-        rate = self.rate(planned_ipc, pixels[0].shape[-1])
+        rate = self.rate(planned_ipc, pixels[0].shape[-2:].numel())
         if self.kind == "sgd":
             return PixelSGD(pixels, rate, self.momentum, turns, unit.square())
         return PixelAdam(pixels, rate, (self.momentum, self.second), self.decay if self.kind == "adamw" else 0.0, unit)

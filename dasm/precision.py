@@ -23,8 +23,9 @@ def repeatable() -> None:
     torch.set_deterministic_debug_mode("error")
     # With it comes a fill of all fresh memory, which finds reads of what was never written: for tests, not for work.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # torch lets a GPU's convolutions round by default; `products` says where they may.
+    # torch lets a GPU's convolutions round by default, and the environment its matrix products; `products` says where.
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @contextmanager

@@ -76,6 +76,9 @@ class Progress:
             FloatingPointError: one of these is not finite.
         """
         self.history.look(done)
+        # The last update may have spoilt what the distances before it could not show.
+        if not all(images.isfinite().all() for images in self.pixels):
+            raise FloatingPointError(f"iteration {done - 1}: the pixels are not finite after it")
         self.optimiser.clamp()
         return torch.stack([images.detach() for images in self.pixels]).cpu(), self.history.values[:done].cpu()
 

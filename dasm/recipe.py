@@ -19,7 +19,8 @@ class Recipe:
         learning_rate: of SGD, at the start.
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty of SGD.
-        decay: factor of the learning rate at each of `decay_at`.
+        decay: factor of the learning rate at each of `decay_at`; in trainings of a known length alone, so not while a
+            network learns between pixel updates (gradient, dc, dsa, cafe), which IDC does at one rate.
         decay_at: fractions of the steps, in [0, 1].
         augmentation: operations of `dasm.augment`, drawn per image. Leave `cutout` out when CutMix is on (IDC).
         cutmix: share of batches with CutMix (arXiv 1905.04899), in [0, 1].

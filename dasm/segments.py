@@ -70,8 +70,16 @@ def distil_segment(
 
     Returns:
         The segment and the objective's value at every iteration that was done.
+
+    Raises:
+        ConfigError: a class or its window has too few images to start from; a frozen segment that is matched too has
+            another factor.
+        FloatingPointError: a distance or a pixel is not finite.
     """
     k = len(prefix)
+    if matching.match_prefix:
+        other = next((segment.factor for segment in prefix if segment.factor != matching.factor), None)
+        require(other is None, f"factor must be {other} with match_prefix, as in the frozen segments", matching.factor)
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)

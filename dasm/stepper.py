@@ -8,6 +8,7 @@ step runs without a graph on a CPU, where it is compared with `Learner.step`.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import final
 
 import torch
@@ -23,6 +24,12 @@ from dasm.recipe import Recipe
 from dasm.types import LabelledImages
 
 _WARM_UP = 3  # steps before a recording, in which libraries choose kernels and take their memory
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    # One for all recordings: cuBLAS keeps a workspace of tens of MiB for every stream that it has seen.
+    return torch.cuda.Stream(device)
 
 
 @final
@@ -75,12 +82,11 @@ class Stepper:
             self._data = data
             self._forget()
         self._rate.fill_(rate)
-        with products(self._recipe.precision, device):
-            for step in range(first, first + count):
-                number, row = divmod(step, BLOCK)
-                if self._load(plan, number, tuple(streams)) or step == first:
-                    self._row.fill_(row)
-                self._take(plan.size(step), replayed=device == "cuda" and self._recipe.captured)
+        for step in range(first, first + count):
+            number, row = divmod(step, BLOCK)
+            if self._load(plan, number, tuple(streams)) or step == first:
+                self._row.fill_(row)
+            self._take(plan.size(step), replayed=device == "cuda" and self._recipe.captured)
 
     def _load(self, plan: Plan, number: int, streams: tuple[int, ...]) -> bool:
         if self._loaded == (plan, number, streams):
@@ -113,9 +119,11 @@ class Stepper:
         assert self._data is not None and self._draws is not None, "run says what to learn from"
         recipe = self._recipe
         images, truths, share = self._draws.batch(self._data, self._row, n)
-        logits = self._logits(images).flatten(0, 1)
-        losses = [F.cross_entropy(logits, truth, reduction="none").unflatten(0, (-1, n)).mean(1) for truth in truths]
-        gradients = torch.autograd.grad((share * losses[0] + (1 - share) * losses[1]).sum(), self._parameters)
+        with products(recipe.precision, images.device.type):
+            logits = self._logits(images).flatten(0, 1)
+            every = [F.cross_entropy(logits, truth, reduction="none").unflatten(0, (-1, n)) for truth in truths]
+            loss = (share * every[0].mean(1) + (1 - share) * every[1].mean(1)).sum()
+            gradients = torch.autograd.grad(loss, self._parameters)
         with torch.no_grad():
             gradients = torch._foreach_add(gradients, self._parameters, alpha=recipe.weight_decay)
             torch._foreach_mul_(self.momenta, recipe.momentum)
@@ -127,14 +135,14 @@ class Stepper:
         # Every time the row that is next: another one may hold a batch of another size.
         row = self._row.clone()
         with self._put_back(), counts.aside():
-            side = torch.cuda.Stream()
+            side = _side_stream(torch.cuda.current_device())
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UP):
                     self._row.copy_(row)
                     self._step(n)
             torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with counts.aside() as one, torch.cuda.graph(graph):
                 self._step(n)
@@ -143,6 +151,7 @@ class Stepper:
         except RuntimeError as error:
             # Such as a network that looks at a number of the GPU to decide what it does next. Ending the recording
             # raises anew; what it was is said by the error before that.
+            torch.cuda.set_stream(stream)  # which a recording that failed may not have put back
             reason = str(error.__context__ or error).partition("\n")[0]
             raise ConfigError(
                 f"network: a training step must be one that a CUDA graph can record, got {reason!r} (captured: false"

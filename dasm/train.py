@@ -41,7 +41,11 @@ class Trainer:
     def start(self, data: LabelledImages, stream: int) -> "Learner":
         """Return a learner with a fresh network for sets like `data`, initialised from `stream`."""
         network = self.network.build(data.image_shape, data.num_classes, rng.derive(stream, "initialisation"))
-        return Learner(network.to(data.labels.device), self.recipe, self._captured)
+        return self.learner(network.to(data.labels.device))
+
+    def learner(self, network: Classifier) -> "Learner":
+        """Return a learner, with zero momentum, that goes on with a network of this architecture."""
+        return Learner(network, self.recipe, self._captured)
 
     def train(
         self,

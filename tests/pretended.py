@@ -183,14 +183,16 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, record: Callable) -> None:
     """Stand in for the CUDA functions around a recording, with `record` for `torch.cuda.graph`."""
     nothing = SimpleNamespace(wait_stream=lambda other: None)
     for name, value in {
-        "Stream": lambda: nothing,
         "current_stream": lambda: nothing,
+        "current_device": lambda: 0,
+        "set_stream": lambda stream: None,
         "stream": lambda stream: nullcontext(),
         "synchronize": lambda: None,
         "CUDAGraph": Replayed,
         "graph": record,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr("dasm.stepper._side_stream", lambda _device: nothing)
 
 
 @contextmanager

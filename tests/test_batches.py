@@ -73,6 +73,20 @@ def test_a_soft_window_draws_in_proportion_to_the_weights():
     assert counts[2] / 1200 == pytest.approx(0.75, abs=0.05)
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_soft_window_draws_each_image_as_often_as_its_weight_says_whatever_the_size_of_the_batch(size):
+    """Weights 1, 3, 0, 1, 3: image 1 is expected 3/8 of a batch, which is once and a half for four."""
+    weights = [1.0, 3.0, 0.0, 1.0, 3.0]
+    batches = real(weights, labels=[0] * 5)
+    drawn_ = [drawn(batches, 0, size, iteration) for iteration in range(1500)]
+    counts = Counter(image for batch in drawn_ for image in batch)
+    for image, weight in enumerate(weights):
+        assert counts[image] / 1500 == pytest.approx(size * weight / 8, abs=0.06)
+        times = {batch.count(image) for batch in drawn_}
+        assert times <= {int(size * weight / 8), int(size * weight / 8) + 1}, "as near to it as can be"
+    assert all(len(batch) == size for batch in drawn_)
+
+
 def test_equal_weights_of_any_size_are_a_hard_window():
     hard, scaled = real([1.0, 0.0] * 12, labels=[0] * 12 + [1] * 12), real([0.3, 0.0] * 12, labels=[0] * 12 + [1] * 12)
     assert [drawn(hard, 1, 2, i) for i in range(6)] == [drawn(scaled, 1, 2, i) for i in range(6)]

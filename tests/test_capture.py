@@ -10,11 +10,12 @@ from dasm import counts
 from dasm.capture import Captured
 from dasm.draws import BLOCK, Plan, at_once, block
 from dasm.errors import ConfigError
+from dasm.experts import Experts
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
 from dasm.orders import epoch_batch
 from dasm.stepper import Stepper
-from dasm.train import Recipe, Trainer
+from dasm.train import Learner, Recipe, Trainer
 from dasm.types import LabelledImages
 from tests.conftest import make_blobs
 from tests.handmade import equal_states
@@ -175,6 +176,23 @@ def test_a_recording_leaves_no_trace_but_itself(blobs, monkeypatch):
         assert cost.forward_images == cost.backward_images == sum(plan().size(step) for step in range(BLOCK + 3))
         lent(trainer, make_blobs(16, 3), [range(1)], trainer._captured)
         assert recorded == [20, 8, 20], "another set is recorded anew"
+
+
+@pytest.mark.parametrize(("weights", "recordings"), [([1.0] * 48, 2), ([1.0, 0.0] * 24, 2), ([1.0, 2.0] * 24, 0)])
+def test_the_experts_of_a_state_share_their_recordings(blobs, monkeypatch, weights, recordings):
+    """Whole batches and the last of an epoch, once; a soft window shows another set in every epoch."""
+    trainer = Trainer(network=ConvNet(width=4), recipe=RECIPES["everything"])
+    experts = Experts(trainer=trainer, number=3, epochs=4, prefix_steps=0)
+
+    def steps(self, data, first, count, stream, rate):  # as on a GPU
+        run = range(first, first + count)
+        self._buffers = self._captured.run(self.network, self._buffers, self._recipe, data, run, stream, rate)
+
+    monkeypatch.setattr(Learner, "steps", steps)
+    always_replayed(monkeypatch)
+    with replaying(monkeypatch) as recorded:
+        found = list(experts.train(blobs, torch.tensor(weights), 0, 5))
+    assert len(recorded) == recordings and len({float(rows[-1].sum()) for rows in found}) == 3
 
 
 def plan(count: int = 48, size: int = 20, cutmix: float = 0.5) -> Plan:

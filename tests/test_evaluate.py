@@ -33,6 +33,12 @@ def test_accuracy_is_the_share_of_right_answers():
     assert accuracy(answering(logits), one_hot_set([1, 0, 0, 2], classes=3)) == 0
 
 
+def test_a_network_that_has_diverged_answers_nothing():
+    logits = torch.tensor([[2.0, 1.0], [torch.nan, 0.0], [0.0, torch.inf]])
+    with pytest.raises(ConfigError, match=r"^protocol: logits .* must be finite, got '3 of 3 that are not' \("):
+        correct(answering(logits), one_hot_set([0, 0, 1]))
+
+
 def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task):
     protocol = Protocol(recipe=RECIPE, steps=60, seeds=3)
     found = evaluate(protocol, MLP(width=16), [task.train], task, root=0)

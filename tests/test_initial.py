@@ -63,9 +63,26 @@ def test_under_a_window_used_images_are_passed_over_while_enough_remain():
     assert all(5 <= rank < 15 for row in ranks for rank in row)
 
 
-def test_used_images_come_again_when_too_few_others_remain():
-    first = chosen(count=15)
-    assert torch.equal(chosen(count=15, used=first.flatten()), first)
+def test_used_images_come_again_after_the_others_those_least_used_first():
+    taken = [chosen(count=8)]
+    for _ in range(9):
+        taken.append(chosen(count=8, used=torch.cat([rows.flatten() for rows in taken])))
+    # Twenty images of a class: four are left for the third segment, which takes the first four again; and so on.
+    assert torch.equal(taken[2][:, 4:], taken[0][:, :4])
+    for row in torch.cat(taken, dim=1).tolist():
+        assert all(row.count(image) == 4 for image in {*row}) and len({*row}) == 20
+
+
+def test_under_a_window_the_least_used_come_first_and_the_others_are_spread():
+    _, first = windowed((0.25, 0.75), 7)
+    ranks, second = windowed((0.25, 0.75), 7, used=first.flatten())
+    for before, now, places in zip(first.tolist(), second.tolist(), ranks, strict=True):
+        assert len({*before} | {*now}) == 10, "the three that were left, and four again"
+        assert places == sorted(places)
+    _, third = windowed((0.25, 0.75), 6, used=torch.cat([first, second], dim=1).flatten())
+    assert all(
+        len({*a} & {*b} & {*c}) == 0 for a, b, c in zip(*(x.tolist() for x in (first, second, third)), strict=True)
+    )
 
 
 def soft(weights, count, used=NOBODY):

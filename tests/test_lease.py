@@ -85,7 +85,8 @@ def test_the_guide_names_the_wheel_that_is_pinned():
 def test_the_most_wanted_comes_first_and_all_of_it_home(machine):
     parts, called, lines = lease(machine, "5.5", "x", "2", "--device", "cpu")
     assert parts == ORDER and called.returncode == 0
-    _, tests, speed, _, walk, pack = lines
+    facts, tests, speed, _, walk, pack = lines
+    assert facts.endswith("benchmarks.facts --device cpu")
     assert tests.endswith("tests/test_a.py") and "-m gpu" in tests
     assert "--only recipe:cifar10-ipc10,match:cifar10-ipc10," in speed and speed.endswith("--device cpu")
     assert 3 < float(walk.split()[-2]) < 5.5 and walk.split()[-1] == "2"
@@ -103,6 +104,20 @@ def test_a_part_that_fails_costs_the_others_nothing(machine, part):
     parts, called, _ = lease(machine, "5", "x")
     assert parts == ORDER
     assert f"== {'study' if part == 'walk' else part}: exit 3 after" in called.stdout
+
+
+def test_without_a_gpu_nothing_is_done(machine):
+    (machine / "do-facts").write_text("exit 4")
+    parts, called, _ = lease(machine, "5", "x")
+    assert parts == ["facts"] and "== no GPU is seen" in called.stdout
+    assert (machine / "out/lease.log").read_text() == called.stdout
+
+
+def test_a_profile_that_is_cut_counts_and_tests_take_a_quarter_of_a_short_call(machine):
+    (machine / "do-profile").write_text("exit 124")
+    said = lease(machine, "5", "x")[1].stdout
+    assert 70 <= int(re.search(r"== tests: at most (\d+) s", said)[1]) <= 75
+    assert (machine / "out/lease.done").read_text() == "tests\nprofile\n"
 
 
 def test_the_next_call_does_not_repeat_what_has_ended_well(machine):

@@ -73,12 +73,23 @@ def test_one_turn_is_plain_sgd():
 
 
 def test_the_rate_follows_planned_images_and_area(matching):
-    assert matching.rule.rate(10, 32) == pytest.approx(0.5)
-    assert matching.rule.rate(50, 16) == pytest.approx(0.5 * 5 / 4)
+    assert matching.rule.rate(10, 32 * 32) == pytest.approx(0.5)
+    assert matching.rule.rate(50, 16 * 16) == pytest.approx(0.5 * 5 / 4)
+    assert matching.rule.rate(10, 16 * 64) == matching.rule.rate(10, 32 * 32), "an oblong is its area"
     # IDC's own rates are for 28 pixels a side in MNIST and 224 in ImageNet, where it takes 1e-4 and 3e-3 as they are.
     for side in (28, 224):
         elsewhere = replace(matching, objective=replace(matching.objective, reference_side=side))
-        assert elsewhere.rule.rate(10, side) == pytest.approx(0.5)
+        assert elsewhere.rule.rate(10, side * side) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("height", [4, 16])
+def test_an_oblong_moves_as_far_standing_as_lying(matching, height):
+    pixels = [torch.zeros(1, 1, height, 64 // height, requires_grad=True)]
+    optimiser = matching.rule.start(pixels, 10, 1, torch.ones(1))
+    optimiser.before()
+    optimiser.accumulate(-pixels[0].sum())
+    optimiser.step()
+    assert pixels[0].detach().flatten().tolist() == pytest.approx([matching.rule.rate(10, 64)] * 64)
 
 
 def run(matching, blobs, iterations, prefix=None, **more):
@@ -233,6 +244,12 @@ def test_what_is_not_finite_is_never_saved(trainer, blobs, tmp_path, monkeypatch
         with pytest.raises(FloatingPointError, match="iteration 0: the distance is nan"):
             matching.optimise(initial, blobs, torch.ones(48), iterations=3, planned_ipc=10, stream=0, checkpoint=saved)
     assert not list(tmp_path.iterdir())
+
+
+def test_pixels_that_the_last_update_spoils_are_not_frozen(matching, blobs, monkeypatch):
+    monkeypatch.setattr(PixelSGD, "step", lambda self, _share: self._pixels[1].data.fill_(torch.nan))
+    with pytest.raises(FloatingPointError, match=r"^iteration 0: the pixels are not finite after it$"):
+        run(matching, blobs, 1)
 
 
 def test_the_result_depends_on_the_stream_and_not_on_the_global_one(matching, blobs):

@@ -101,7 +101,9 @@ def plain_idc(method, real, ipc, iterations, seed):
         std=real.std,
         stream=rng.derive(stream, "synthetic"),
     )
-    optimiser = PixelSGD(pixels, matching.rule.rate(method.planned_ipc, 8), matching.rule.momentum, turns=len(pixels))
+    optimiser = PixelSGD(
+        pixels, matching.rule.rate(method.planned_ipc, 8 * 8), matching.rule.momentum, turns=len(pixels)
+    )
     for iteration in range(iterations):
         if iteration % objective.inner_iterations == 0:
             optimiser.clamp()

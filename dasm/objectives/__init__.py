@@ -70,6 +70,11 @@ class Objective(ABC):
     joins_prefix: ClassVar[bool] = True
 
     @property
+    def reads_window(self) -> bool:
+        """Whether what is minimised depends on the window; if not, it acts by the images that segments start from."""
+        return True
+
+    @property
     @abstractmethod
     def rule(self) -> PixelRule:
         """How the source moves the pixels."""

@@ -168,7 +168,10 @@ class _Watched:
         """Return the mean over the classes of the share of a test batch that the network classifies correctly."""
         images = [real.draw(label, self._options.test_batch, self._tests) for label in range(real.data.num_classes)]
         self._tests += 1
-        answers = self.student.network(torch.cat(images)).argmax(1).split([len(batch) for batch in images])
+        network = self.student.network
+        network.eval()  # or batch normalisation would learn from a test
+        answers = network(torch.cat(images)).argmax(1).split([len(batch) for batch in images])
+        network.train()
         shares = torch.stack([(found == label).double().mean() for label, found in enumerate(answers)])
         return sum(shares.tolist()) / len(images)
 

@@ -5,17 +5,17 @@ should lie where that of the real set lies. No network is ever trained. Differen
 
 1. Pixels are clamped to [0, 1] after every update (DM never clamps), because segments are frozen as 8-bit images.
 2. Real batches run through the window epoch by epoch instead of being drawn anew every time.
-3. All classes go through the network in one batch, whatever its normalisation; DM does so where a batch is normalised,
-   and elsewhere it makes no difference.
+3. As many classes go through the network in one batch as memory allows; all of them, as in DM, where batches are
+   normalised, and elsewhere it makes no difference.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dasm import ranks, rng
@@ -30,6 +30,9 @@ from dasm.pixels import PixelRule
 from dasm.shared import SharedTransforms
 from dasm.train import Trainer
 from dasm.types import LabelledImages
+
+# Image pixels in one batch at most: 4,096 images of 32 x 32, whose first layer of 128 channels takes 2 GiB.
+_BATCH_PIXELS = 1 << 22
 
 
 @final
@@ -69,7 +72,7 @@ class DM(Objective):
         shape, device = real.image_shape, real.labels.device
         shared = SharedTransforms(self.augmentation, real.num_classes, shape, stream=stream, device=device)
         state = _Networks(real, trainer, shared)
-        if ranks.count() > 1 and any(isinstance(layer, _BatchNorm) for layer in state.fresh(stream).modules()):
+        if ranks.count() > 1 and _normalises_batches(state.fresh(stream)):
             raise ConfigError("objective: dm sees all classes in one batch-normalised batch, which cannot be split")
         return state
 
@@ -87,12 +90,32 @@ class DM(Objective):
         )
         if not ranks.mine(real.data.num_classes):
             return
-        theirs, ours = zip(*pairs, strict=True)
         network = state.fresh(rng.derive(draw, "network"))
-        with torch.no_grad():
-            target = class_means(network.features(torch.cat(theirs)), [len(images) for images in theirs])
-        means = class_means(network.features(torch.cat(ours)), [len(images) for images in ours])
-        yield (means - target).square().sum()
+        height, width = real.data.image_shape[1:]
+        limit = None if _normalises_batches(network) else _BATCH_PIXELS // (height * width)
+        for group in _groups(pairs, limit):
+            theirs, ours = zip(*group, strict=True)
+            with torch.no_grad():
+                target = class_means(network.features(torch.cat(theirs)), [len(images) for images in theirs])
+            means = class_means(network.features(torch.cat(ours)), [len(images) for images in ours])
+            yield (means - target).square().sum()
+
+
+def _normalises_batches(network: nn.Module) -> bool:
+    return any(isinstance(layer, _BatchNorm) for layer in network.modules())
+
+
+def _groups(pairs: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    # Classes in their order, as many as hold `limit` images on either side, at least one; all of them without a limit.
+    group, images = list[tuple[Tensor, Tensor]](), 0
+    for pair in pairs:
+        size = max(map(len, pair))
+        if group and limit is not None and images + size > limit:
+            yield group
+            group, images = [], 0
+        group.append(pair)
+        images += size
+    yield group
 
 
 @final

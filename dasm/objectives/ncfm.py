@@ -144,8 +144,9 @@ def discrepancy(
     (s_size, r_size) = (values.norm(dim=0) for values in (s, r))
     amplitudes = (s_size - r_size).square()
     phases = 2 * (s_size * r_size - (s * r).sum(0))
-    # 1e-12 as in NCFM: no root of a zero, which has no slope.
-    return (amplitude * amplitudes + (1 - amplitude) * phases.clamp(min=1e-12)).sqrt().mean()
+    # 1e-12 as in NCFM, where it bounds the phases alone: no root of a zero, which has no slope.
+    both = amplitude * amplitudes + (1 - amplitude) * phases.clamp(min=1e-12)
+    return both.clamp(min=(1 - amplitude) * 1e-12 or 1e-12).sqrt().mean()
 
 
 def _characteristic(features: Float[Tensor, "b d"], frequencies: Float[Tensor, "t d"]) -> Float[Tensor, "2 t"]:
@@ -155,7 +156,7 @@ def _characteristic(features: Float[Tensor, "b d"], frequencies: Float[Tensor, "
 
 @final
 class _Pool:
-    """Pairs of an untrained and a trained network; nothing passes from one pixel update to the next."""
+    """Pairs of an untrained and a trained network, which stay as they are; trained when they are first needed."""
 
     def __init__(
         self,
@@ -168,14 +169,23 @@ class _Pool:
         transforms: tuple[SharedTransforms, SharedTransforms],
     ) -> None:
         self.transforms = transforms
-        streams = [rng.derive(stream, number) for number in range(size)]
-        self._pairs = [(trainer.start(real, each).network, *trainer.train(real, steps, each)) for each in streams]
+        self._real, self._trainer, self._steps = real, trainer, steps
+        self._streams = [rng.derive(stream, number) for number in range(size)]
+        self._untrained = [trainer.start(real, each).network for each in self._streams]
         self._mixed = trainer.start(real, stream).network.eval()
+        self._found: list[Classifier] = []
+
+    @property
+    def _trained(self) -> list[Classifier]:
+        # A run that goes on takes them from its checkpoint.
+        self._found = self._found or [self._trainer.train(self._real, self._steps, each)[0] for each in self._streams]
+        return self._found
 
     def mix(self, stream: int) -> tuple[Classifier, Classifier]:
         """Return a mixture of a random pair, and the trained one of the two."""
         generator = rng.generator(stream)
-        untrained, trained = self._pairs[int(torch.randint(len(self._pairs), (), generator=generator))]
+        number = int(torch.randint(len(self._streams), (), generator=generator))
+        untrained, trained = self._untrained[number], self._trained[number]
         share = float(torch.rand((), generator=generator))
         last = trained.state_dict()
         for name, value in untrained.state_dict().items():
@@ -185,7 +195,12 @@ class _Pool:
         return self._mixed, trained
 
     def tensors(self) -> dict[str, Tensor]:
-        return {}
+        weights = enumerate(network.state_dict() for network in self._trained)
+        return {f"trained.{number}.{name}": value for number, all_ in weights for name, value in all_.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        del tensors
+        self._found = []
+        for number, stream in enumerate(self._streams):
+            prefix = f"trained.{number}."
+            weights = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+            self._found.append(self._trainer.copy(weights, self._real, stream))

@@ -37,10 +37,9 @@ from dasm.pixels import PixelRule
 from dasm.train import Trainer
 from dasm.types import LabelledImages, normalise
 
+_READ_BATCH = 500
 #: Mean and variance of every channel that a batch-norm layer reads.
 Statistics = Sequence[tuple[Float[Tensor, " _"], Float[Tensor, " _"]]]
-
-_READ_BATCH = 500
 
 
 @final
@@ -78,6 +77,10 @@ class SRe2L(Objective):
         require(self.first_layer >= 0, "first_layer must be >= 0", self.first_layer)
         require(self.classes_per_batch >= 1, "classes_per_batch must be >= 1", self.classes_per_batch)
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
+
+    @property
+    def reads_window(self) -> bool:
+        return self.statistics == "window"
 
     @property
     def period(self) -> int:

@@ -45,7 +45,10 @@ class Window(ABC):
 
     @abstractmethod
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
-        """Return a weight >= 0 for every real image, more than zero for some of every class.
+        """Return a weight >= 0 for every real image.
+
+        More than zero for some of every class, unless a class is so small that no rank fraction of its images lies in a
+        narrow window; whoever draws from that class then refuses it.
 
         Args:
             difficulty: of the real set, for networks trained on the segments so far.

@@ -2,8 +2,7 @@
 
 It keeps what is matched near the mean of the class, which SeqMatch (arXiv 2311.01570) and PDD (arXiv 2310.06982) match
 alone. The weights of a class are a mixture: `share` of them spread over
-everyone, the rest as the wrapped window has it. A batch is drawn without replacement, so the share holds on average and
-as long as a batch is small beside the window.
+everyone, the rest as the wrapped window has it; the share of a batch holds on average.
 """
 
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class Random(Window):
         require_room(self.width, self.skip_hardest)
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
-        weights = torch.zeros(len(difficulty.labels))
+        weights, rank = torch.zeros(len(difficulty.labels)), difficulty.rank
         for label in difficulty.labels.unique().tolist():
             mine = torch.nonzero(difficulty.labels == label).flatten()
             room = whole((1 - self.skip_hardest) * len(mine))
@@ -47,5 +47,5 @@ class Random(Window):
             else:
                 places = torch.randint(room - count + 1, (1,), generator=generator) + torch.arange(count)
             # Ranks are drawn, not positions: the draw follows the images if the set is permuted.
-            weights[mine[torch.argsort(difficulty.rank[mine])[places]]] = 1.0
+            weights[mine[torch.argsort(rank[mine])[places]]] = 1.0
         return weights

@@ -1,5 +1,7 @@
 """DM against its equation written out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -94,6 +96,22 @@ def test_all_classes_go_through_the_network_together(monkeypatch):
     state = objective.prepare(data, double.trainer(depth=1), 0, Surroundings())
     list(objective.distances(state, real, synthetic, 0, draw=0))
     assert sizes == [15, 6]
+
+
+@pytest.mark.parametrize(("norm", "sizes"), [("instance", [10, 4, 5, 2]), ("batch", [15, 6])])
+def test_as_many_classes_go_through_together_as_memory_allows_unless_batches_are_normalised(monkeypatch, norm, sizes):
+    data = double.blobs()
+    leaves = double.pixels(data)
+    real, synthetic = double.batches(data, leaves)
+    objective = DM(real_batch=5)
+    trainer = replace(double.trainer(), network=double.Double(inner=ConvNet(width=3, depth=1, norm=norm)))
+    whole = list(objective.distances(objective.prepare(data, trainer, 0, Surroundings()), real, synthetic, 0, draw=0))
+    seen, forward = [], torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: (seen.append(len(x)), forward(self, x))[1])
+    monkeypatch.setattr("dasm.objectives.dm._BATCH_PIXELS", 64 * 12)
+    parts = list(objective.distances(objective.prepare(data, trainer, 0, Surroundings()), real, synthetic, 0, draw=0))
+    assert seen == sizes and len(whole) == 1
+    double.assert_same(torch.stack(parts).sum(), whole[0], leaves)
 
 
 def test_the_operations_and_the_rule_are_those_of_dm():

@@ -125,7 +125,27 @@ def test_the_pool_holds_pairs_trained_on_all_real_images_and_mixes_them_evenly(b
     assert min(shares) > -1e-3 and max(shares) < 1 + 1e-3
     assert sum(shares) / 60 == pytest.approx(0.5, abs=0.12) and max(shares) - min(shares) > 0.8
     for number, pair in enumerate(pairs):
-        assert equal_states(state._pairs[number][0], pair[0]), "mixing leaves the pool alone"
+        assert equal_states(state._untrained[number], pair[0]), "mixing leaves the pool alone"
+
+
+def test_a_run_that_goes_on_does_not_train_the_pool_again(blobs, monkeypatch):
+    trainer = Trainer(network=ConvNet(width=2, depth=1), recipe=Recipe(batch_size=32, cutmix=0.0))
+    state = NCFM(networks=2, epochs=1).prepare(blobs, trainer, 5, Surroundings())
+    before, saved = state.mix(3), {name: tensor.clone() for name, tensor in state.tensors().items()}
+    monkeypatch.setattr(Trainer, "train", lambda *_a, **_k: pytest.fail("it trains"))
+    again = NCFM(networks=2, epochs=1).prepare(blobs, trainer, 5, Surroundings())
+    again.restore(saved)
+    for one, other in zip(before, again.mix(3), strict=True):
+        assert equal_states(one, other) and not other.training
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 0.5, 1.0])
+def test_equal_batches_have_a_finite_gradient_at_any_weight_of_the_amplitude(amplitude):
+    batch = torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features = batch.clone().requires_grad_()
+    frequencies = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    value = discrepancy(features, batch, frequencies, amplitude)
+    assert value < 1e-5 and torch.autograd.grad(value, features)[0].isfinite().all()
 
 
 def test_the_settings_are_those_of_ncfm():

@@ -62,6 +62,12 @@ def prepared(sre2l, blobs, trainer=TRAINER):
     return sre2l.prepare(blobs, trainer, 7, Surroundings())
 
 
+def test_a_window_for_matching_alone_is_refused_where_no_statistics_are_its_own():
+    with pytest.raises(ConfigError, match=r"^windowed must be both or initial for sre2l, .*, got 'matching'$"):
+        Matching(objective=objective(), trainer=TRAINER, windowed="matching")
+    Matching(objective=objective(statistics="window"), trainer=TRAINER, windowed="matching")
+
+
 def features(network, images):
     """What the two batch-norm layers read of images, and the logits, layer by layer in evaluation mode."""
     body, found = network.body, []

@@ -1,0 +1,27 @@
+"""What a segment refuses of the segments before it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dasm.errors import ConfigError
+from dasm.matching import Matching
+from dasm.objectives.gradient import Gradient
+from dasm.segments import SegmentPlan, distil_segment
+
+
+@pytest.mark.parametrize("union", [False, True])
+def test_a_union_is_of_segments_that_are_decoded_alike(trainer, blobs, union):
+    matching = Matching(objective=Gradient(real_batch=8, network_images=0), trainer=trainer, match_prefix=union)
+    about = {"weights": torch.ones(len(blobs)), "rank": None, "planned_ipc": 2, "seed": 0}
+    plan = SegmentPlan(ipc=1, iterations=1)
+    first, _ = distil_segment(matching, plan, blobs, [], **about)
+    second, _ = distil_segment(matching, plan, blobs, [first], **about)
+    assert (first.factor, second.factor) == (2, 2)
+    plain = replace(matching, factor=1)
+    if union:
+        with pytest.raises(ConfigError, match=r"^factor must be 2 with match_prefix, as .*, got 1$"):
+            distil_segment(plain, plan, blobs, [first], **about)
+    else:
+        assert distil_segment(plain, plan, blobs, [first], **about)[0].factor == 1
