@@ -28,6 +28,9 @@ KINDS: Mapping[str, type] = {
 }
 SHARED = ("data", "evaluator", "experts", "benchmark")
 
+# torch starts as many as it is told to, tens of thousands too, until nothing else on the machine can start.
+_MOST_THREADS = 1024
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ class Study:
         names = [f"s{link.k}" for link in self.chain]
         require(sorted(self.segment) == sorted(names), f"segment must have {', '.join(names)}", [*self.segment], hint)
         require(bool(self.chain), "chain must have at least one segment", plain, hint)
-        require(self.threads >= 1, "threads must be >= 1", self.threads)
+        require(1 <= self.threads <= _MOST_THREADS, f"threads must be in [1, {_MOST_THREADS}]", self.threads)
         require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
         require(
             self.chain[: len(self.rescore)] == self.rescore,
