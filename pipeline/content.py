@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline import drawing, figures, gallery, layout, methods, sparks, summary
 from pipeline.artefacts import read_ledger, read_storage
-from pipeline.ranking import RANDOM, by_group, objectives, ranking
+from pipeline.ranking import RANDOM, Difference, by_group, judged, ranking
 from pipeline.roster import GROUPS, homes, roster
 from pipeline.scope import FULL, Scope
 
@@ -30,6 +30,7 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
     at_largest = table[(table["network"] == scope.networks[0]) & (table["prefix_ipc"] == prefixes[-1])]
     tested = paired[(paired["split"] == "test") & (paired["arm"] == scope.reference)]
     headline = tested[(tested["network"] == scope.networks[0]) & (tested["prefix_ipc"] == prefixes[-1])]
+    rival = headline[headline["minus"] == _rival(params, scope)]
     reach = tested.set_index(["network", "minus"])[["lower", "mean", "upper"]].abs().max(axis=1)
     many = len(scope.arms) > _MANY
     return {
@@ -43,8 +44,11 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
         "seeds": int(table["n"].max()),
         "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
         "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
-        "headline": headline[headline["minus"] == _rival(params, scope)].to_dict("records"),
-        "paired": {(row.network, row.minus, row.prefix_ipc): row for row in tested.itertuples()},
+        "headline": [(row["minus"], Difference.of(row)) for row in rival.to_dict("records")],
+        "paired": {
+            (row["network"], row["minus"], row["prefix_ipc"]): Difference.of(row) for row in tested.to_dict("records")
+        },
+        "shared_sets": bool(tested["same"].any()),
         "reach": reach.groupby(level=[0, 1]).max().to_dict(),
     }
 
@@ -66,7 +70,7 @@ def standings(params: Mapping[str, Any], scope: Scope, results: pd.DataFrame) ->
         "homes": homes(groups),
         "ranked": ranked,
         "members": {network: by_group(places, groups) for network, places in ranked.items()},
-        "objectives": {network: objectives(places, groups) for network, places in ranked.items()},
+        "judged": {network: judged(places, groups) for network, places in ranked.items()},
     }
 
 
@@ -108,7 +112,10 @@ def difficulty(scope: Scope, states: States) -> dict[str, Any]:
         "wrong": wrong,
         "odd": _odd(real["label"].value_counts(), wrong),
         "difficulty": {
-            arm: drawing.svg(figures.difficulty({arm: tables}, segments), f"difficulty {arm}")
+            arm: drawing.svg(
+                figures.difficulty({arm: tables}, segments),
+                f"Difficulty of the real images at every state of {arm}; the numbers are in the table beside",
+            )
             for arm, tables in large.items()
         },
         "moves": {arm: summary.difficulty(tables, segments).to_dict("records") for arm, tables in large.items()},
@@ -134,9 +141,11 @@ def costs(root: Path, scope: Scope) -> dict[str, Any]:
     """Return what every arm and stage cost, the objective over the iterations, and what soft labels add."""
     ledger = read_ledger(root, scope)
     curves: dict[str, dict[str, list[float]]] = {}
+    shade: dict[tuple[str, str], int] = {}
     for arm, k, values in zip(ledger["arm"], ledger["number"], ledger["distances"], strict=True):
         if values:
-            curves.setdefault(arm, {})[f"prefix {k + 1}" if arm in scope.joint else f"segment {k}"] = values
+            name = f"prefix {k + 1}" if arm in scope.joint else f"segment {k}"
+            curves.setdefault(arm, {})[name], shade[arm, name] = values, k
     ordered = {arm: curves[arm] for arm in scope.arms if arm in curves}
     small = len(ordered) > _MANY
     large = {} if small else {arm: figures.distances(arm, lines) for arm, lines in ordered.items()}
@@ -145,7 +154,12 @@ def costs(root: Path, scope: Scope) -> dict[str, Any]:
         "by_stage": summary.cost(ledger, ["arm", "stage"]).to_dict("records"),
         "total": summary.cost(ledger.assign(all=""), ["all"]).iloc[0].to_dict(),
         "shared": summary.shared(ledger),
-        "distances": {arm: drawing.svg(figure, f"distances {arm}") for arm, figure in large.items()},
+        "distances": {
+            arm: drawing.svg(figure, f"The objective over the iterations of each segment of {arm}")
+            for arm, figure in large.items()
+        },
         "curves": {arm: sparks.curves(lines) for arm, lines in ordered.items()} if small else {},
+        "shade": shade,
+        "shades": sorted({*shade.values()}),
         "storage": {arm: read_storage(root / layout.distilled(arm, scope.segments)) for arm in scope.arms},
     }

@@ -14,6 +14,7 @@ from pipeline.scope import Scope
 #: As in `dasm.diagnosis`, which would cost the report an import of torch.
 PARTS = ("easy", "middle", "hard")
 
+_STRATA = "How hard the real images nearest to each segment are, over the images of each arm's set"
 _SETS = ("arm", "prefix_ipc", "images", *PARTS, "diversity")
 _SEGMENTS = ("arm", "prefix_ipc", "segment", "images", "difficulty", "similarity", "overlap")
 
@@ -45,7 +46,7 @@ def diagnosis(root: Path, scope: Scope, *, drawn: bool) -> dict[str, Any]:
         "parts": PARTS,
         "holdings": {arm: holdings[arm] for arm in scope.arms},
         "full_right": _right(root / layout.FULL, scope.networks[0], part),
-        "strata": drawing.svg(figures.strata(strata, largest), "difficulty of the segments") if drawn else "",
+        "strata": drawing.svg(figures.strata(strata, largest), _STRATA) if drawn else "",
     }
 
 

@@ -15,8 +15,10 @@ from pipeline.roster import GROUPS, Entry, homes
 from pipeline.scope import Scope
 
 # The reference first, controls last; the groups between have the colours of the series.
-_LOOKS = dict(zip(GROUPS, [(INK, "o"), *zip(SERIES, MARKERS, strict=True), (MUTED, "X")], strict=True))
+_LOOKS = dict(zip(GROUPS, [(INK, "*"), *zip(SERIES, MARKERS, strict=True), (MUTED, "X")], strict=True))
+_SIZES = {"*": 9}  # a star of the usual size is small
 _HEIGHT = 0.165  # inches of a row
+_MARGIN = 0.18  # of the axis, left of random images
 
 
 def dots(
@@ -38,6 +40,7 @@ def dots(
     with mpl.rc_context(STYLE), mpl.rc_context({"axes.grid": False, "axes.spines.left": False, "font.size": 8}):
         figure, axes = panels(len(ranked), 1.15 + _HEIGHT * (len(scope.arms) + len(used) // 2 + 1))
         for ax, (network, places) in zip(axes, ranked.items(), strict=True):
+            ax.set_xlim(*span(places, full[network]))
             _rows(ax, places, [group_of[place.arm] for place in places])
             _lines(ax, places, scope, full[network])
             title = network if network == scope.networks[0] else f"{network} (unseen)"
@@ -52,6 +55,28 @@ def dots(
         return figure
 
 
+def span(places: Sequence[Place], full: float) -> tuple[float, float]:
+    """Return the ends of the axis: all accuracies, but of those far below random images at most a quarter are left out.
+
+    Args:
+        places: of all arms.
+        full: accuracy of all real data.
+    """
+    means = np.array([place.mean for place in places])
+    stds = np.nan_to_num([place.std for place in places])
+    low, high = float((means - stds).min()), max(full, float((means + stds).max()))
+    floor = min((place.mean for place in places if place.arm == RANDOM), default=low)
+    # Random images may be among the best, and then nearly all would be left out.
+    floor = min(floor, float(np.quantile(means, 0.25)))
+    margin = _MARGIN * max(high - floor, 1.0)
+    return max(low, floor) - margin, high + margin / 2
+
+
+def beyond(places: Sequence[Place], full: float) -> bool:
+    """Say whether an arm is left of the axis that `span` returns."""
+    return any(place.mean < span(places, full)[0] for place in places)
+
+
 def _rows(ax: Axes, places: Sequence[Place], groups: Sequence[str]) -> None:
     y = -np.arange(len(places), dtype=float)
     mean, std = (np.array([getattr(place, name) for place in places]) for name in ("mean", "std"))
@@ -59,8 +84,13 @@ def _rows(ax: Axes, places: Sequence[Place], groups: Sequence[str]) -> None:
     for group in sorted({*groups}):
         colour, marker = _LOOKS[group]
         here = np.array([name == group for name in groups])
+        inside = mean >= ax.get_xlim()[0]
+        for at in y[here & ~inside]:
+            number = f"\N{LEFTWARDS ARROW} {mean[int(-at)]:.1f}"
+            ax.text(0.005, at, number, transform=ax.get_yaxis_transform(), va="center", fontsize=7, color=colour)
+        here &= inside
         ax.hlines(y[here], (mean - std)[here], (mean + std)[here], color=colour, linewidth=1.6, alpha=0.45)
-        ax.plot(mean[here], y[here], marker, color=colour, markersize=5, clip_on=False)
+        ax.plot(mean[here], y[here], marker, color=colour, markersize=_SIZES.get(marker, 5), clip_on=False)
     for at, value in zip(y, mean, strict=True):
         ax.text(1.015, at, f"{value:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize=7, color=MUTED)
 
@@ -84,7 +114,7 @@ def _legend(ax: Axes, groups: Sequence[str], below: float) -> None:
     looks = {GROUPS[group]: _LOOKS[group] for group in groups}
     ax.legend(
         handles=[
-            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5, label=name)
+            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=_SIZES.get(marker, 5), label=name)
             for name, (colour, marker) in looks.items()
         ],
         loc="upper center",

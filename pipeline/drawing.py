@@ -1,5 +1,6 @@
 """How the figures of the report look, and how they are saved: SVG in the page's colours, PNG for everyone else."""
 
+import html
 import io
 import re
 from typing import Any
@@ -46,7 +47,12 @@ def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return a figure as an inline SVG: no name space, no address, no size; colours are variables of the page."""
+    """Return a figure as an inline SVG: no name space, no address, no size; colours are variables of the page.
+
+    Args:
+        figure: to be drawn.
+        name: what it shows, for those who cannot see it; no other figure of the page may have the same.
+    """
     buffer = io.StringIO()
     # The salt names the figure, so that definitions of two figures on one page cannot be taken for each other.
     with mpl.rc_context(STYLE), mpl.rc_context({"svg.hashsalt": name}):
@@ -59,7 +65,7 @@ def svg(figure: Figure, name: str) -> str:
     body = re.sub(r' id="[A-Za-z0-9.]+(_[0-9]+)+"', "", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, variable)
-    return f'<svg {box[0] if box else ""} role="img" aria-label="{name}">{body}'
+    return f'<svg {box[0] if box else ""} role="img" aria-label="{html.escape(name)}">{body}'
 
 
 def png(figure: Figure) -> bytes:

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from pipeline.drawing import INK, MARKERS, MUTED, SERIES, STYLE, panels
+from pipeline.ranking import Difference
 
 # Points of accuracy within which the axis is linear; beyond, arms that are far behind would push the rest together.
 _LINEAR = 2
@@ -18,12 +19,12 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
     """Draw the reference arm minus each other one on test images, a panel per network.
 
     Args:
-        paired: rows (network, prefix_ipc, split, arm, minus, mean, lower, upper), in points.
+        paired: rows (network, prefix_ipc, split, arm, minus, mean, lower, upper, n, same), in points.
         reference: the arm that the others are taken from.
     """
     rows = paired[(paired["arm"] == reference) & (paired["split"] == "test")]
-    # The same set, to the bit: nothing to see.
-    rows = rows[(rows["lower"] != 0) | (rows["upper"] != 0)]
+    shared = bool(rows["same"].any())
+    rows = rows[~rows["same"]]
     networks, sizes = list(rows["network"].unique()), sorted(rows["prefix_ipc"].unique())
     arms = [arm for arm in paired["minus"].unique() if (rows["minus"] == arm).any()]
     with mpl.rc_context({**STYLE, "axes.grid.axis": "x"}):
@@ -38,7 +39,8 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
             ax.axvline(0, color=INK, linewidth=1)
             ax.set_xscale("symlog", linthresh=_LINEAR)
             ends = rows[rows["network"] == network]
-            ax.set_xlim(min(-1.0, 1.1 * ends["lower"].min()), max(1.0, 1.1 * ends["upper"].max()))
+            low, high = min(-1.0, 1.1 * ends["lower"].min()), max(1.0, 1.1 * ends["upper"].max())
+            ax.set_xlim(low, high)
             ax.set_xticks([tick for tick in _TICKS if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter(
@@ -47,16 +49,22 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
             ax.set_yticks(range(len(arms)), arms)
             ax.set_ylim(len(arms) - 0.4, -0.6)
             unseen = " (unseen)" * (network != networks[0])
-            ax.set(xlabel=f"{reference} minus this arm, points of test accuracy", title=f"{network}{unseen}")
+            scale = f"\nlinear to ±{_LINEAR}, logarithmic beyond" * (max(-low, high) > _LINEAR)
+            label = f"{reference} minus this arm, points of test accuracy{scale}"
+            ax.set(xlabel=label, title=f"{network}{unseen}")
         handles = [Line2D([], [], color=SERIES[i % 8], marker=MARKERS[i % 8], markersize=4) for i in range(len(sizes))]
         labels = [f"{size} images per class" for size in sizes]
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(sizes), frameon=False, labelcolor=MUTED)
+        legend = figure.legend(
+            handles, labels, loc="outside lower center", ncols=len(sizes), frameon=False, labelcolor=MUTED
+        )
+        said = "filled: the 95 % interval excludes zero" + "; no mark: both arms have the same set there" * shared
+        legend.set_title(said, {"size": 8})
+        legend.get_title().set_color(MUTED)
         return figure
 
 
 def _mark(ax: Axes, gap: pd.Series, at: float, number: int) -> None:
-    # Filled where the interval excludes zero.
-    colour, sure = SERIES[number % 8], gap["lower"] > 0 or gap["upper"] < 0
+    colour, sure = SERIES[number % 8], Difference.of(gap.to_dict()).sign
     ax.plot([gap["lower"], gap["upper"]], [at, at], color=colour, linewidth=1.4, zorder=3)
     face = colour if sure else "white"
     ax.plot(gap["mean"], at, MARKERS[number % 8], color=colour, markersize=4.5, markerfacecolor=face, zorder=4)

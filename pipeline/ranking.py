@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import pandas as pd
@@ -22,16 +22,34 @@ Accuracies = dict[str, NDArray[np.float64]]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One arm minus another in points, paired over n seeds, with the 95 % t-interval (not a number for one seed)."""
+    """One arm minus another, paired over seeds.
+
+    Attributes:
+        mean: in points.
+        lower: of the 95 % t-interval; not a number for one seed.
+        upper: likewise.
+        n: seeds.
+        same: whether the arms agree in every training and on either split, as they do where they hold the same set.
+    """
 
     mean: float
     lower: float
     upper: float
     n: int
+    same: bool = False
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Difference":
+        """Take a difference back from a row of a table."""
+        mean, lower, upper = (float(row[name]) for name in ("mean", "lower", "upper"))
+        return cls(mean=mean, lower=lower, upper=upper, n=int(row["n"]), same=bool(row["same"]))
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
-        """On which side of zero the interval lies; 0 where it includes zero, or where there is none."""
+        """On which side of zero the interval lies; 0 where it includes zero, or where there is none worth the name."""
+        # Accuracies are counts: two seeds differ alike by chance, and an interval of no width would look certain.
+        if self.n == 2 and math.isclose(self.lower, self.upper, abs_tol=1e-9):
+            return 0
         return 1 if self.lower > 0 else -1 if self.upper < 0 else 0
 
 
@@ -49,7 +67,7 @@ class Place:
         validation: mean validation accuracy.
         random: the arm minus random real images by split, `validation` and `test`; empty without such a coreset, and
             for that coreset itself.
-        reference: the arm minus the reference by split; empty for the reference itself.
+        reference: the reference minus the arm by split; empty for the reference itself.
     """
 
     arm: str
@@ -62,13 +80,20 @@ class Place:
     reference: Mapping[str, Difference]
 
 
-def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Difference:
+def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], *, same: bool = False) -> Difference:
     """Return the mean of `ours - theirs` and its 95 % t-interval; equal places are one pair."""
     gaps = ours - theirs
     n, mean = len(gaps), float(gaps.mean())
     # Quantile of Student's t; scipy.stats gives the same and takes seconds to import.
     half = float(stdtrit(n - 1, 0.975) * gaps.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return Difference(mean=mean, lower=mean - half, upper=mean + half, n=n)
+    return Difference(mean=mean, lower=mean - half, upper=mean + half, n=n, same=same)
+
+
+def differences(ours: Accuracies, theirs: Accuracies) -> dict[str, Difference]:
+    """Return the differences of two arms, whose accuracies are given by split."""
+    # One training may agree by chance.
+    same = all(len(rows) > 1 and np.array_equal(rows, theirs[split]) for split, rows in ours.items())
+    return {split: difference(rows, theirs[split], same=same) for split, rows in ours.items()}
 
 
 def by_arm(results: pd.DataFrame, network: str, prefix_ipc: int, split: str) -> Accuracies:
@@ -91,9 +116,10 @@ def ranking(results: pd.DataFrame, scope: Scope, network: str) -> tuple[Place, .
     # Equal accuracies in another order must tie.
     means = {arm: round(float(splits["test"][arm].mean()), 9) for arm in scope.arms}
 
-    def against(arm: str, other: str) -> dict[str, Difference]:
-        known = other in scope.arms and arm != other
-        return {split: difference(rows[arm], rows[other]) for split, rows in splits.items()} if known else {}
+    def minus(arm: str, other: str) -> dict[str, Difference]:
+        known = {arm, other} <= {*scope.arms} and arm != other
+        one, two = ({split: rows[name] for split, rows in splits.items() if known} for name in (arm, other))
+        return differences(one, two)
 
     places = [
         Place(
@@ -103,8 +129,8 @@ def ranking(results: pd.DataFrame, scope: Scope, network: str) -> tuple[Place, .
             std=float(splits["test"][arm].std(ddof=1)) if len(splits["test"][arm]) > 1 else math.nan,
             n=len(splits["test"][arm]),
             validation=float(splits["validation"][arm].mean()),
-            random=against(arm, RANDOM if RANDOM in scope.coresets else ""),
-            reference=against(arm, scope.reference),
+            random=minus(arm, RANDOM if RANDOM in scope.coresets else ""),
+            reference=minus(scope.reference, arm),
         )
         for arm in scope.arms
     ]
@@ -122,7 +148,12 @@ def by_group(
     }
 
 
-def objectives(places: Sequence[Place], groups: Mapping[str, Sequence[Entry]]) -> tuple[Place, ...]:
-    """Return the places of all objectives, inside DASM (that of the reference among them) and joint, best first."""
-    named = {entry.arm for group in ("reference", "objective", "joint") for entry in groups.get(group, ())}
+def judged(places: Sequence[Place], groups: Mapping[str, Sequence[Entry]]) -> tuple[Place, ...]:
+    """Return the places of the arms that are told from random images in words, best first.
+
+    In a study of several objectives those that compare them, inside DASM (the reference among them) and joint; else all
+    arms that are distilled.
+    """
+    wanted = ("reference", "objective", "joint") if "objective" in groups else {*groups} - {"coreset"}
+    named = {entry.arm for group in wanted for entry in groups.get(group, ())}
     return tuple(place for place in places if place.arm in named)

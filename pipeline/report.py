@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pipeline import content, diagnosis, drawing, figures, summary
 from pipeline.artefacts import read_results, read_states
-from pipeline.dots import dots
+from pipeline.dots import beyond, dots
 from pipeline.facts import facts
 from pipeline.page import render
 from pipeline.scope import FULL, Scope
@@ -49,7 +49,10 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **diagnosis.diagnosis(root, scope, drawn=not numbers["many"]),
         **content.costs(root, scope),
         "facts": facts(root, results),
-        "accuracy": {network: drawing.svg(accuracy([network]), f"accuracy {network}") for network in scope.networks},
+        "beyond": any(
+            beyond(places, numbers["cells"][network, FULL, 0].mean) for network, places in standings["ranked"].items()
+        ),
+        "accuracy": {network: drawing.svg(accuracy([network]), _name(numbers, network)) for network in scope.networks},
     }
     folder = root / "reports" / scope.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,12 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     moves = figures.difficulty(content.drawn(scope, states), scope.segments)
     (folder / "difficulty.png").write_bytes(drawing.png(moves))
     return folder
+
+
+def _name(numbers: Mapping[str, Any], network: str) -> str:
+    """Say what Figure 1 shows, for those who cannot see it."""
+    over = "over images per class" if numbers["lines"] else f"at {numbers['prefixes'][-1]} images per class"
+    return f"Accuracy of each arm {over}, on the {network}; the numbers are in Table 1"
 
 
 def _figure(

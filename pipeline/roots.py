@@ -15,8 +15,9 @@ from dasm.errors import ConfigError, require
 from pipeline.drawing import png
 from pipeline.forest import forest
 from pipeline.page import render
-from pipeline.ranking import by_arm, difference
+from pipeline.ranking import Difference
 from pipeline.scope import FULL
+from pipeline.summary import PAIRED, against
 
 _KEYS = ["network", "arm", "prefix_ipc"]
 _MEANS = ["mean", "validation_mean"]
@@ -43,12 +44,14 @@ def main(folder: str, *tables: str) -> None:
     table.to_csv(out / "roots.csv", index=False, float_format="%.4f")
     paired.to_csv(out / "roots-paired.csv", index=False, float_format="%.4f")
     reference = table["arm"].iloc[0]
-    against = paired[paired["arm"] == reference].set_index(["network", "prefix_ipc", "split", "minus"])
+    ours = paired[paired["arm"] == reference].set_index(["network", "prefix_ipc", "split", "minus"])
     page = {
         "reference": reference,
         "roots": int(table["n"].max()),
         "groups": [(*names, rows.to_dict("records")) for names, rows in table.groupby(_KEYS[::2], sort=False)],
-        "against": dict(zip(against.index, against.to_dict("records"), strict=True)),
+        "full_arm": FULL,
+        "shared": bool(ours["same"].any()),
+        "against": {at: Difference.of(row) for at, row in zip(ours.index, ours.to_dict("records"), strict=True)},
     }
     (out / "roots.md").write_text(render("roots.md", page))
     (out / "roots.png").write_bytes(png(forest(paired, reference)))
@@ -94,10 +97,6 @@ def differences(results: pd.DataFrame) -> pd.DataFrame:
     """Return every arm minus every later one, paired over the root seeds, with 95 % t-intervals."""
     rows = []
     for (network, prefix), here in results[results["arm"] != FULL].groupby(["network", "prefix_ipc"], sort=False):
-        for split in _SPLITS:
-            arms = by_arm(results, str(network), int(str(prefix)), split)
-            for arm, minus in combinations(here["arm"].unique(), 2):
-                gap = difference(arms[arm], arms[minus])
-                rows.append([network, prefix, split, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
-    columns = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n"]
-    return pd.DataFrame(rows, columns=columns)
+        pairs = [*combinations(here["arm"].unique(), 2)]
+        rows += against(results, str(network), int(str(prefix)), pairs, _SPLITS)
+    return pd.DataFrame(rows, columns=PAIRED)

@@ -1,7 +1,7 @@
 """What sets each arm apart from the reference: the group it competes in, and what it is in a few words.
 
-The reference is the first scored arm. Everything is read from params.yaml; an option that an arm does not name and the
-reference does not have is the plug-in's own default.
+The reference is the first scored arm. Everything is read from params.yaml, and from the source what an option is that
+only other arms name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from pipeline import methods
+from pipeline.defaults import default
 from pipeline.scope import Scope
 
 GROUPS: Mapping[str, str] = {
@@ -55,6 +56,11 @@ class Entry:
     what: str
     note: str
 
+    @property
+    def excuse(self) -> bool:
+        """Whether the note says why the arm is below random images, so that it is out of place where it is not."""
+        return self.note.startswith("Why:")
+
 
 def roster(study: Mapping[str, Any], scope: Scope) -> dict[str, tuple[Entry, ...]]:
     """Return the groups that a study has, each with its arms; the reference is in all that are compared with it."""
@@ -73,7 +79,7 @@ def roster(study: Mapping[str, Any], scope: Scope) -> dict[str, tuple[Entry, ...
     for group in {*members} & {*_PLACES.values()}:
         shown = dict.fromkeys(path for options in members[group].values() for path in options)
         # Of another plug-in's options the reference has none; of its own, those that it does not name are as they come.
-        unnamed = {} if group in _NAMED else {path: "default" for path in shown if path not in reference}
+        unnamed = {} if group in _NAMED else {path: default(path) for path in shown if path not in reference}
         own = {path: value for path, value in reference.items() if path in shown} | unnamed
         members[group] = {scope.reference: own, **members[group]}
     notes = {arm: str(methods.departures(study).get(arm, {}).get("note", "")) for arm in scope.arms}
@@ -135,7 +141,7 @@ def _words(options: Options, place: str) -> str:
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - plain values
     if value is None:
-        return "default"
+        return "not set"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

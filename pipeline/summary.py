@@ -7,14 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.ranking import RANDOM, by_arm, difference
+from pipeline.ranking import RANDOM, by_arm, differences
 from pipeline.scope import FULL, Scope
+
+#: Columns of paired differences; `same` as in `pipeline.ranking.Difference`.
+PAIRED = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n", "same"]
 
 
 def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
 
-    `best` marks the highest mean of a network at a prefix, `below_random` a mean under that of the random coreset.
+    `best` marks the highest mean of a network at a prefix, `only` that it is not shared by arms that hold the same set
+    there, `below_random` a mean under that of the random coreset.
     `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
     the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
     to 100. The full set has none of them.
@@ -33,8 +37,12 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     floor = rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
     full = rows[rows["arm"] == FULL].set_index("network")["mean"]
     ior, hlr = peers["mean"] - floor[peers.index], peers["network"].map(full) - peers["mean"]
+    best = (peers["mean"] == highest).reindex(rows.index, fill_value=False)
+    # As the same set gives the same trainings; other sets do not agree on all three.
+    alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
     return rows.assign(
-        best=(peers["mean"] == highest).reindex(rows.index, fill_value=False),
+        best=best,
+        only=best & ~alike.reindex(rows.index, fill_value=False),
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
         ior=ior,
         hlr=hlr,
@@ -49,7 +57,7 @@ def label_robust_score(ior: pd.Series, hlr: pd.Series) -> pd.Series:
 
 
 def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
-    """Return paired differences at every network, size and split: mean, 95 % t-interval and number of pairs.
+    """Return paired differences at every network, size and split: mean, 95 % t-interval, number of pairs, and `same`.
 
     First the reference minus every other arm, then every other arm minus random images, where the study has them.
     """
@@ -58,13 +66,24 @@ def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     pairs += [(arm, RANDOM) for arm in others if RANDOM in scope.coresets and arm != RANDOM]
     rows = []
     for network, prefix in product(scope.networks, sorted({*results["prefix_ipc"]} - {0})):
-        for split in ("test", "validation"):
-            arms = by_arm(results, network, prefix, split)
-            for arm, minus in pairs:
-                gap = difference(arms[arm], arms[minus])
-                rows.append([network, prefix, split, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
-    columns = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n"]
-    return pd.DataFrame(rows, columns=columns)
+        rows += against(results, network, prefix, pairs, splits=("test", "validation"))
+    return pd.DataFrame(rows, columns=PAIRED)
+
+
+def against(
+    results: pd.DataFrame, network: str, prefix_ipc: int, pairs: Sequence[tuple[str, str]], splits: Sequence[str]
+) -> list[list[str | int | float]]:
+    """Return rows of `PAIRED`: the differences of some pairs of arms at one network and size, split by split."""
+    arms = {split: by_arm(results, network, prefix_ipc, split) for split in splits}
+    gaps = {
+        (arm, minus): differences(*({split: rows[name] for split, rows in arms.items()} for name in (arm, minus)))
+        for arm, minus in pairs
+    }
+    return [
+        [network, prefix_ipc, split, arm, minus, gap.mean, gap.lower, gap.upper, gap.n, gap.same]
+        for split in arms
+        for (arm, minus), gap in ((pair, found[split]) for pair, found in gaps.items())
+    ]
 
 
 def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
