@@ -44,9 +44,9 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
         "seeds": int(table["n"].max()),
         "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
         "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
-        "headline": [(row["minus"], Difference.of(row)) for row in rival.to_dict("records")],
+        "headline": [(row["minus"], Difference.of(row)) for _, row in rival.iterrows()],
         "paired": {
-            (row["network"], row["minus"], row["prefix_ipc"]): Difference.of(row) for row in tested.to_dict("records")
+            (row["network"], row["minus"], row["prefix_ipc"]): Difference.of(row) for _, row in tested.iterrows()
         },
         "shared_sets": bool(tested["same"].any()),
         "reach": reach.groupby(level=[0, 1]).max().to_dict(),
@@ -70,6 +70,9 @@ def standings(params: Mapping[str, Any], scope: Scope, results: pd.DataFrame) ->
         "homes": homes(groups),
         "ranked": ranked,
         "members": {network: by_group(places, groups) for network, places in ranked.items()},
+        "shared_ranked": any(
+            gap.same for places in ranked.values() for place in places for gap in place.reference.values()
+        ),
         "judged": {network: judged(places, groups) for network, places in ranked.items()},
     }
 

@@ -49,7 +49,7 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
             ax.set_yticks(range(len(arms)), arms)
             ax.set_ylim(len(arms) - 0.4, -0.6)
             unseen = " (unseen)" * (network != networks[0])
-            scale = f"\nlinear to ±{_LINEAR}, logarithmic beyond" * (max(-low, high) > _LINEAR)
+            scale = f"\nlinear to ±{_LINEAR}, logarithmic beyond" if max(-low, high) > _LINEAR else ""
             label = f"{reference} minus this arm, points of test accuracy{scale}"
             ax.set(xlabel=label, title=f"{network}{unseen}")
         handles = [Line2D([], [], color=SERIES[i % 8], marker=MARKERS[i % 8], markersize=4) for i in range(len(sizes))]
@@ -58,13 +58,13 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
             handles, labels, loc="outside lower center", ncols=len(sizes), frameon=False, labelcolor=MUTED
         )
         said = "filled: the 95 % interval excludes zero" + "; no mark: both arms have the same set there" * shared
-        legend.set_title(said, {"size": 8})
-        legend.get_title().set_color(MUTED)
+        legend.set_title(said)
+        legend.get_title().set(color=MUTED, fontsize=8)
         return figure
 
 
 def _mark(ax: Axes, gap: pd.Series, at: float, number: int) -> None:
-    colour, sure = SERIES[number % 8], Difference.of(gap.to_dict()).sign
+    colour, sure = SERIES[number % 8], Difference.of(gap).sign
     ax.plot([gap["lower"], gap["upper"]], [at, at], color=colour, linewidth=1.4, zorder=3)
     face = colour if sure else "white"
     ax.plot(gap["mean"], at, MARKERS[number % 8], color=colour, markersize=4.5, markerfacecolor=face, zorder=4)

@@ -39,7 +39,7 @@ class Difference:
     same: bool = False
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "Difference":
+    def of(cls, row: "pd.Series[Any]") -> "Difference":
         """Take a difference back from a row of a table."""
         mean, lower, upper = (float(row[name]) for name in ("mean", "lower", "upper"))
         return cls(mean=mean, lower=lower, upper=upper, n=int(row["n"]), same=bool(row["same"]))

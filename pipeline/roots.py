@@ -51,7 +51,7 @@ def main(folder: str, *tables: str) -> None:
         "groups": [(*names, rows.to_dict("records")) for names, rows in table.groupby(_KEYS[::2], sort=False)],
         "full_arm": FULL,
         "shared": bool(ours["same"].any()),
-        "against": {at: Difference.of(row) for at, row in zip(ours.index, ours.to_dict("records"), strict=True)},
+        "against": {at: Difference.of(row) for at, row in ours.iterrows()},
     }
     (out / "roots.md").write_text(render("roots.md", page))
     (out / "roots.png").write_bytes(png(forest(paired, reference)))

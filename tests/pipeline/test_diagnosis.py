@@ -98,7 +98,7 @@ def test_the_figure_has_a_step_for_every_segment(study, monkeypatch):
     drawn = []
     monkeypatch.setattr(drawing, "svg", lambda figure, name: drawn.append((name, figure)) or "<svg>")
     html = section(study)
-    (figure,) = [figure for name, figure in drawn if name == "difficulty of the segments"]
+    (figure,) = [figure for name, figure in drawn if name.startswith("How hard the real images")]
     steps = [patch.get_data() for patch in figure.axes[0].patches]
     assert [len(step.values) for step in steps] == [3, 3, 1, 3, 3]
     rows = pd.read_parquet(study / "data/diagnosis/segments.parquet")

@@ -6,7 +6,7 @@ import pytest
 from pipeline.drawing import SERIES
 from pipeline.forest import forest
 
-COLUMNS = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n"]
+COLUMNS = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n", "same"]
 
 
 def rows():
@@ -17,10 +17,10 @@ def rows():
         ("convnet", 5, "random"): (-4.0, -5.0, -3.0),
         ("mlp", 5, "idc"): (1.0, 0.5, 1.5),
     }
-    found = [[net, size, "test", "dasm", minus, *gap, 3] for (net, size, minus), gap in gaps.items()]
+    found = [[net, size, "test", "dasm", minus, *gap, 3, gap[0] == 0] for (net, size, minus), gap in gaps.items()]
     found += [
-        ["convnet", 5, "validation", "dasm", "idc", 30.0, 29.0, 31.0, 3],
-        ["convnet", 5, "test", "idc", "random", 40, 39, 41, 3],
+        ["convnet", 5, "validation", "dasm", "idc", 30.0, 29.0, 31.0, 3, False],
+        ["convnet", 5, "test", "idc", "random", 40, 39, 41, 3, False],
     ]
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -55,6 +55,21 @@ def test_the_axis_holds_every_interval():
     assert left.get_xlim()[0] <= -5 and left.get_xlim()[1] >= 12
     ticks = [label.get_text() for label in left.get_xticklabels()]
     assert ticks == ["\N{MINUS SIGN}5", "\N{MINUS SIGN}2", "\N{MINUS SIGN}1", "0", "+1", "+2", "+5", "+10"]
+
+
+def test_the_axis_says_where_it_is_linear_and_the_legend_what_no_mark_means():
+    left, right = forest(rows(), "dasm").axes
+    assert "\nlinear to ±2, logarithmic beyond" in left.get_xlabel()
+    assert "linear" not in right.get_xlabel(), "all of it is"
+    (legend,) = left.figure.legends
+    assert legend.get_title().get_text().endswith("; no mark: both arms have the same set there")
+    apart = forest(rows().query("not same"), "dasm")
+    assert apart.legends[0].get_title().get_text() == "filled: the 95 % interval excludes zero"
+
+
+def test_two_seeds_that_differ_alike_leave_a_mark_open():
+    pair = rows().query("network == 'mlp'").assign(mean=1.0, lower=1.0, upper=1.0, n=2)
+    assert [filled for *_, filled in marks(forest(pair, "dasm").axes[0])] == [False]
 
 
 @pytest.mark.parametrize("reference", ["idc", "dasm"])

@@ -6,7 +6,7 @@ import pytest
 
 from dasm.errors import ConfigError
 from pipeline import summary
-from pipeline.ranking import by_group, difference, objectives, ranking
+from pipeline.ranking import Difference, by_group, difference, differences, judged, ranking
 from pipeline.roster import Entry
 from pipeline.scope import Scope
 
@@ -55,9 +55,9 @@ def test_differences_are_the_paired_t_test_on_either_split():
         gap = dasm.random[split]
         assert [gap.mean, gap.lower, gap.upper, gap.n] == pytest.approx([mean, mean - half, mean + half, 3], rel=1e-6)
     gap = places()["a"].reference["test"]
-    # 1, -1, 0.
+    # -1, 1, 0.
     assert [gap.mean, gap.lower, gap.upper] == pytest.approx([0, -half, half], rel=1e-6)
-    assert places()["random"].reference["validation"].mean == pytest.approx(-10)
+    assert places()["random"].reference["validation"].mean == pytest.approx(10), "the reference minus the arm"
 
 
 def test_the_sign_is_that_of_the_whole_interval():
@@ -108,19 +108,43 @@ def test_one_seed_has_no_interval_and_no_verdict():
     assert np.isnan(one["a"].std)
 
 
+def test_two_seeds_that_differ_alike_are_no_interval():
+    gap = difference(np.array([80.1, 81.1]), np.array([70.3, 71.3]))
+    assert gap.mean == pytest.approx(9.8) and gap.sign == 0
+    assert difference(np.array([80.0, 81.0, 82.0]), np.array([70.0, 71.0, 72.0])).sign == 1
+    assert difference(np.array([80.0, 80.1]), np.array([70.0, 70.0])).sign == 1, "nor is two seeds of some width one"
+
+
+def test_the_same_set_agrees_in_every_training_and_on_both_splits():
+    ours = {"validation": np.array([70.0, 71.0]), "test": np.array([80.0, 81.0])}
+    assert all(gap.same for gap in differences(ours, {**ours}).values())
+    other = {**ours, "validation": np.array([71.0, 70.0])}
+    assert not any(gap.same for gap in differences(ours, other).values())
+    one = {split: rows[:1] for split, rows in ours.items()}
+    assert not any(gap.same for gap in differences(one, one).values()), "one training may agree by chance"
+
+
+def test_a_difference_comes_back_from_a_row():
+    gap = difference(np.array([80.0, 81.0]), np.array([70.0, 72.0]), same=True)
+    row = pd.Series({"arm": "a", **{name: getattr(gap, name) for name in ("mean", "lower", "upper", "n", "same")}})
+    assert Difference.of(row) == gap
+
+
 def test_other_seeds_cannot_be_paired():
     rows = results(TEST)
     with pytest.raises(ConfigError, match="convnet at IPC 4 must have the same seeds in every arm"):
         ranking(rows[:-1], study(), "convnet")
 
 
-def test_objectives_are_those_inside_and_joint_and_the_reference():
+def test_arms_are_judged_that_compare_objectives_or_else_all_that_are_distilled():
     def entries(*arms):
         return tuple(Entry(arm=arm, what="", note="") for arm in arms)
 
     groups = {"reference": entries("dasm"), "joint": entries("b"), "window": entries("dasm", "a")}
+    groups["coreset"] = entries("random")
     ranked = tuple(places().values())
-    assert [place.arm for place in objectives(ranked, groups)] == ["dasm", "b"]
+    assert [place.arm for place in judged(ranked, groups)] == ["dasm", "a", "b"], "one objective"
+    assert [place.arm for place in judged(ranked, {**groups, "objective": entries("dasm")})] == ["dasm", "b"]
     rows = by_group(ranked, groups)["window"]
     assert [(place.rank, entry.arm) for place, entry in rows] == [(1, "dasm"), (1, "a")]
 
@@ -135,6 +159,6 @@ def test_paired_differences_of_the_table_are_those_of_the_ranking():
         gap, row = found["b"].random[split], table.loc[split, "b", "random"]
         assert row[["mean", "lower", "upper"]].tolist() == [gap.mean, gap.lower, gap.upper]
         gap, row = found["a"].reference[split], table.loc[split, "dasm", "a"]
-        assert row[["mean", "lower", "upper"]].tolist() == [-gap.mean, -gap.upper, -gap.lower]
+        assert row[["mean", "lower", "upper"]].tolist() == [gap.mean, gap.lower, gap.upper]
     assert ("test", "dasm", "random") in table.index
     assert "random" not in table.reset_index()["arm"].tolist()

@@ -115,6 +115,50 @@ def test_ties_are_all_best(copied):
     assert set(table[table["best"]]["arm"]) == {"dasm", "idc"}
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_where_arms_share_a_set_it_is_said_and_nothing_is_bold(copied):
+    rows = pd.read_parquet(copied / "data/results/dasm/1.parquet")
+    rows.assign(arm="idc").to_parquet(copied / "data/results/idc/1.parquet")
+    folder = written(copied)
+    table = summary.table(artefacts.read_results(copied, scope(copied)), scope(copied))
+    assert set(table[table["best"] & ~table["only"]]["arm"]) == {"dasm", "idc"}
+    assert set(table[table["only"]]["prefix_ipc"]) == {4, 6}
+    lines = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| dasm")]
+    assert [line.count("**") for line in lines] == [4, 4]
+    (row, _) = re.findall(
+        r'<th scope="row">idc</th>(<td>(?:(?!</tr>).)*same set.*?)</tr>', (folder / "index.html").read_text()
+    )
+    first, *others = row.split("</td>")[:-1]
+    assert first == '<td><span class="muted">same set</span>' and all("whisker" in cell for cell in others)
+    assert "Same set: both arms hold it at that size." in (folder / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_finding_of_two_arms_with_one_set_is_that(copied):
+    rows = pd.read_parquet(copied / "data/results/dasm/3.parquet")
+    rows.assign(arm="idc").to_parquet(copied / "data/results/idc/3.parquet")
+    assert "<b>dasm</b> and <b>idc</b> hold the same set." in (written(copied) / "index.html").read_text()
+
+
+def test_costs_call_the_full_set_what_other_tables_call_it(page):
+    section = page.split('<section id="cost">')[1].split("</section>")[0]
+    assert '<th scope="row">all real data</th>' in section and '<th scope="row">full</th>' not in section
+    assert "Shared: what all arms build on" in section and '<th scope="row">shared</th>' in section
+
+
+def test_figures_say_what_they_show_to_those_who_cannot_see_them(page):
+    names = re.findall(r'role="img" aria-label="([^"]+)"', page)
+    assert names[:2] == [
+        f"Accuracy of each arm over images per class, on the {network}; the numbers are in Table 1"
+        for network in NETWORKS
+    ]
+    assert all(len(name.split()) > 5 for name in names) and len(names) == len({*names})
+
+
+def test_the_name_of_a_figure_is_escaped():
+    assert 'aria-label="&quot;&lt;a&gt;"' in drawing.svg(figures.distances("a", {"b": [1.0, 2.0]}), '"<a>')
+
+
 def test_worse_than_random_is_marked_and_nothing_else(study, page):
     table = summary.table(artefacts.read_results(study, scope(study)), scope(study))
     marked = table[table["below_random"]][["network", "arm", "prefix_ipc"]].to_numpy().tolist()

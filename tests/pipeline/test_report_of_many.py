@@ -101,13 +101,13 @@ def test_a_row_of_the_ranking_by_hand(page):
     ((rank, accuracy, what, *differences),) = cells(page, "convnet", "sre2l")
     assert (rank, accuracy) == ("1", "95.0 ± 0.0")
     assert what == "sre2l, real_batch 32, learning_rate 10 Ten steps recover &lt;nothing&gt;."
-    assert differences == ["-7.33 -10.20 to -4.46", "+45.00 +45.00 to +45.00", "+4.00 -0.30 to +8.30"]
+    assert differences == ["-7.33 -10.20 to -4.46", "+45.00 +45.00 to +45.00", "-4.00 -8.30 to +0.30"]
     ((_, _, _, *differences),) = cells(page, "convnet", "random")
-    assert differences == ["none", "none", "-41.00 -45.30 to -36.70"]
+    assert differences == ["none", "none", "+41.00 +36.70 to +45.30"]
 
 
 def test_bold_is_what_excludes_zero(page):
-    (row,) = re.findall(r'<tr[^>]*><th scope="row">sre2l</th>(.*?)</tr>', page.split("<details>")[0])
+    (row,) = re.findall(r'<tr[^>]*><th scope="row">sre2l</th>(.*?)</tr>', page.split('<table class="ranking">')[1])
     bold = [words(cell)[:5] for cell in re.findall(r'<td class="best">(.*?)</td>', row)]
     assert bold == ["95.0 ", "-7.33", "+45.0"]
 
@@ -118,19 +118,70 @@ def test_every_arm_is_ranked_once_or_with_its_group(study, page):
         assert sorted(int(rank) for (rank,) in ranks.values()) == [*range(1, len(ranks) + 1)]
 
 
-def test_the_page_says_which_objectives_beat_random_and_which_do_not(page):
-    finding, unseen = (words(text) for text in re.findall(r'<p class="finding">(.*?)</p>', page, re.DOTALL))
-    assert finding.startswith("convnet. 17 of 20 objectives beat random images on validation")
-    assert re.match(r"mlp \(unseen\)\. \d+ of 20 objectives beat", unseen)
-    beaten, *failed = finding.split("Does not beat random: ")
-    names = set(beaten.rstrip(". ").split(": ")[1].split(", "))
+def verdict(page, network):
+    """Return the sentences of a network's verdict, and the list that is folded below them."""
+    found = re.findall(r'<p class="finding">(.*?)</p>\s*<details>(.*?)</details>', page, re.DOTALL)
+    (said,) = [(text, folded) for text, folded in found if words(text).startswith(network)]
+    return [words(line) for line in said[0].split("<br>")], [words(item) for item in said[1].split("<li>")[1:]]
+
+
+def test_the_page_tells_arms_from_random_by_the_interval_on_validation(page):
+    (head, above, between, below), folded = verdict(page, "convnet")
+    assert head == "convnet. Of 20 arms that compare objectives, in points above random images on validation:"
+    assert above.startswith("17 are above random , the whole 95 % interval above zero: ")
+    names = set(re.findall(r"([\w-]+) \+\d", above)) - {"test"}
     assert {"dasm", "idc", "dc-joint", "ncfm"} <= names
     assert not {"dm", "sre2l", "sre2l-joint", "sequential", "herding", "window-soft"} & names
-    assert [text.strip() for text in failed] == [
-        "sre2l , -7.33 points (-10.20 to -4.46); it is worse. Ten steps recover &lt;nothing&gt;.",
-        "dm , +0.33 points (-4.84 to +5.50); the interval includes zero.",
-        "sre2l-joint , -10.00 points (-10.00 to -10.00); it is worse.",
+    assert "dasm +10.33 (test +41.00)" in above
+    gaps = [float(text) for text in re.findall(r" \+([\d.]+) \(test", above)]
+    assert gaps == sorted(gaps, reverse=True) and len(gaps) == len(names) == 17
+    assert between == "1 is not told from random , the interval includes zero: dm +0.33 (test +21.00)."
+    last = "sre2l -7.33 (test +45.00), sre2l-joint -10.00 (test +11.00)."
+    assert below == f"2 are below random , the whole interval below zero: {last}"
+    assert len(folded) == 20
+    assert "<summary>convnet: the intervals, and why an arm is below</summary>" in page
+    assert folded[-3:] == [
+        "dm: +0.33 (-4.84 to +5.50) on validation, +21.00 (+18.52 to +23.48) on test.",
+        "sre2l: -7.33 (-10.20 to -4.46) on validation, +45.00 (+45.00 to +45.00) on test. "
+        "Ten steps recover &lt;nothing&gt;.",
+        "sre2l-joint: -10.00 (-10.00 to -10.00) on validation, +11.00 (+8.52 to +13.48) on test.",
     ]
+    assert verdict(page, "mlp (unseen)")
+
+
+WHY = 'w1: {note: "Why: narrow.", selection: {window: {width: 0.1}}}'
+
+
+@pytest.mark.parametrize(("validation", "said"), [([0.2] * 3, True), ([0.5, 0.52, 0.55], False), ([0.9] * 3, False)])
+@pytest.mark.usefixtures("undrawn")
+def test_why_is_said_only_of_arms_below_random(tmp_path, validation, said):
+    """And an outcome that no arm has is no sentence."""
+    wide = WIDE.replace("w1: {selection: {window: {width: 0.1}}}", WHY)
+    make_study(tmp_path, wide, states=1)
+    set_accuracies(tmp_path, "random", [0.52, 0.5, 0.54], state=1)
+    set_accuracies(tmp_path, "w1", validation, state=1)
+    page, _ = written(tmp_path)
+    sections = page.split("Do it again")[0]
+    assert sections.count("Why: narrow.") == (4 if said else 0), "in the list and the table of both networks"
+    lines, _ = verdict(page, "convnet")
+    assert lines[0].startswith("convnet. Of 8 distilled arms"), "one objective"
+    assert any("below random" in line for line in lines) == said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_arms_of_the_same_set_are_said_to_be_that(tmp_path):
+    make_study(tmp_path, WIDE, states=1)
+    for split in ({"test": [0.6, 0.61, 0.62]}, {"validation": [0.6, 0.61, 0.62]}):
+        for arm in ("dasm", "w1"):
+            set_accuracies(tmp_path, arm, state=1, **split)
+    set_accuracies(tmp_path, "w2", test=[0.6, 0.61, 0.62], validation=[0.6, 0.61, 0.63], state=1)
+    page, folder = written(tmp_path)
+    assert cells(page, "convnet", "w1")[0][-1] == "same set"
+    assert cells(page, "convnet", "w2")[0][-1] == "+0.00 +0.00 to +0.00", "not on validation"
+    assert page.count("Same set: both arms hold it.") == 1
+    assert words(folder.joinpath("table.md").read_text()).count("same set |") == 2
+    paired = pd.read_csv(folder / "paired.csv").query("arm == 'dasm'")
+    assert set(paired[paired["same"]]["minus"]) == {"w1"}
 
 
 def test_the_finding_is_against_the_same_objective_joint(page):
@@ -146,7 +197,7 @@ def test_markdown_ranks_every_arm_once_best_first(study):
     assert [int(row[0]) for row in rows[:arms]] == [*range(1, arms + 1)]
     assert rows[0][1:4] == ["sre2l", "Objectives inside DASM", "sre2l, real_batch 32, learning_rate 10"]
     assert rows[0][4:] == [
-        "95.0 ± 0.0", "**-7.33** (-10.20 to -4.46)", "**+45.00** (+45.00 to +45.00)", "+4.00 (-0.30 to +8.30)"
+        "95.0 ± 0.0", "**-7.33** (-10.20 to -4.46)", "**+45.00** (+45.00 to +45.00)", "-4.00 (-8.30 to +0.30)"
     ]  # fmt: skip
     assert rows[1][1:4] == ["dasm", "Reference", "objective gradient, score loss, window budget"]
     assert len({len(row) for row in rows}) == 1
@@ -159,7 +210,7 @@ def test_many_arms_make_no_heavy_page(study, page):
     assert len(large) == 2 + 1, "dots for two networks, difficulty of the reference"
     small = [re.search('aria-label="([^"]+)"', text)[1] for text in drawings if "<text" not in text]
     curved = [arm for arm in scope(study).arms if arm not in scope(study).coresets]
-    assert small == [f"distances {arm}" for arm in curved]
+    assert small == [f"The objective over the iterations of {arm}" for arm in curved]
     shown = page.split('<section id="segments"')[1].split('<section id="difficulty"')[0].split("<details>")
     assert shown[0].count("<article>") == 2, "the reference is open"
     assert len(shown) - 1 == 9, "all groups but its own are folded"
@@ -172,7 +223,9 @@ def test_many_arms_make_no_heavy_page(study, page):
 def test_the_dot_plot_has_every_arm_in_order_and_three_lines(study, page):
     ranked = [row for row in pd.read_csv(study / "reports/zoo/table.csv").itertuples() if row.network == "convnet"]
     expected = [row.arm for row in sorted(ranked, key=lambda row: -row.mean) if row.arm != "full"]
-    drawing = page.split('aria-label="accuracy convnet"')[1].split("</svg>")[0]
+    drawing = page.split(
+        'aria-label="Accuracy of each arm at 4 images per class, on the convnet; the numbers are in Table 1"'
+    )[1].split("</svg>")[0]
     texts = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]+)</text>', drawing)
     # The line of the reference has a name too, after those of the rows.
     at = {name: float(y) for y, name in reversed(texts)}
@@ -201,8 +254,8 @@ def test_one_seed_says_that_it_cannot_tell(tmp_path):
         rows = pd.read_parquet(path)
         rows[rows["seed"] == 0].to_parquet(path)
     page, folder = written(tmp_path)
-    assert "One seed gives no interval, so that no objective can be told from random images." in words(page)
-    assert "Does not beat random" not in page
+    assert "One seed gives no interval, so that no arm can be told from random images." in words(page)
+    assert "above random</b>" not in page and "the intervals</summary>" not in page
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page).lower()
     assert "nan" not in (folder / "table.md").read_text()
 

@@ -49,9 +49,26 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
     gap = "+2.00 (\N{MINUS SIGN}0.48 to +4.48)"
     assert f"| idc | 90.0 ± 1.7 | 89.0 ± 1.7 | {gap} | {gap} |" in lines
     assert any(line.startswith("| random |") and "**+20.00**" in line for line in lines)
-    assert "| full | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
+    assert "| all real data | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
+    assert any(
+        "| validation | test | dasm minus this arm, validation | dasm minus this arm, test |" in at for at in lines
+    )
+    assert "same set" not in "".join(lines).lower()
     assert "over 3 root seeds" in lines[0]
     assert (tmp_path / "roots.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_arms_of_the_same_set_are_said_to_be_that(tables, tmp_path):
+    for path in tables:
+        table = pd.read_csv(path)
+        table.loc[table["arm"] == "idc", ["mean", "validation_mean"]] = table.loc[
+            0, ["mean", "validation_mean"]
+        ].tolist()
+        table.to_csv(path, index=False)
+    roots.main(str(tmp_path), *map(str, tables))
+    text = (tmp_path / "roots.md").read_text()
+    assert "| idc | 92.0 ± 1.0 | 91.0 ± 1.0 | same set | same set |" in text
+    assert "Same set: both arms hold it, at every root seed." in text
 
 
 def test_only_arms_of_every_table_are_compared(tables, tmp_path, capsys):

@@ -3,7 +3,7 @@
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.roster import homes, roster
+from pipeline.roster import Entry, homes, roster
 from pipeline.scope import Scope
 from tests.pipeline.made_up import BLOCKS, zoo
 
@@ -48,8 +48,9 @@ def test_an_arm_is_described_by_what_it_changes_and_the_reference_by_what_others
     assert words["window", "dasm"] == "budget, width 0.7"
     assert words["score", "score-forgetting"] == "forgetting, snapshots 10"
     assert words["evaluator", "evaluator-warm"] == "start warm, order stagewise"
-    assert words["evaluator", "dasm"] == "networks 3, start default, order default"
+    assert words["evaluator", "dasm"] == "networks 3, start fresh, order shuffled"
     assert words["use", "initial-only"] == "windowed initial"
+    assert words["use", "dasm"] == "windowed both"
     assert words["option", "alone"] == "match_prefix false"
     assert words["control", "sequential"] == "gradient"
     assert words["coreset", "core-el2n"] == "el2n"
@@ -59,6 +60,11 @@ def test_an_arm_is_described_by_what_it_changes_and_the_reference_by_what_others
 def test_a_note_goes_with_its_arm_alone():
     notes = {entry.arm: entry.note for entries in groups(zoo()).values() for entry in entries if entry.note}
     assert notes == {"sre2l": "Ten steps recover <nothing>."}
+
+
+def test_a_note_that_says_why_is_for_arms_below_random():
+    assert Entry(arm="a", what="", note="Why: too few steps.").excuse
+    assert not Entry(arm="a", what="", note="R1: why not?").excuse
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ def test_a_note_goes_with_its_arm_alone():
         ("{selection: {first_window: window}}", ("use", "first_window window")),
         ("{matching: {objective: {augmentation: []}}}", ("objective", "gradient, augmentation none")),
         ("{matching: {objective: {augmentation: [flip, crop]}}}", ("objective", "gradient, augmentation flip+crop")),
-        ("{matching: {learning_rate: null}}", ("option", "learning_rate default")),
+        ("{matching: {learning_rate: null}}", ("option", "learning_rate not set")),
         ("{matching: {match_prefix: true}}", ("option", "")),
         # Stated options of another plug-in are shown even where the reference's own says the same.
         ("{matching: {objective: {name: dm, metric: l1}}}", ("objective", "dm, metric l1")),
