@@ -140,8 +140,10 @@ def test_the_finding_of_two_arms_with_one_set_is_that(copied):
     assert "<b>dasm</b> and <b>idc</b> hold the same set." in (written(copied) / "index.html").read_text()
 
 
-def test_costs_call_the_full_set_what_other_tables_call_it(page):
-    section = page.split('<section id="cost">')[1].split("</section>")[0]
+@pytest.mark.usefixtures("undrawn")
+def test_costs_call_the_full_set_what_other_tables_call_it(copied):
+    write_ledger(copied, "benchmark", "benchmark-full-0", "full", [])
+    section = (written(copied) / "index.html").read_text().split('<section id="cost">')[1].split("</section>")[0]
     assert '<th scope="row">all real data</th>' in section and '<th scope="row">full</th>' not in section
     assert "Shared: what all arms build on" in section and '<th scope="row">shared</th>' in section
 

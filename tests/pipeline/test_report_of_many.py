@@ -127,7 +127,7 @@ def verdict(page, network):
 
 def test_the_page_tells_arms_from_random_by_the_interval_on_validation(page):
     (head, above, between, below), folded = verdict(page, "convnet")
-    assert head == "convnet. Of 20 arms that compare objectives, in points above random images on validation:"
+    assert head == "convnet. 20 arms that compare objectives, minus random images on validation, in points:"
     assert above.startswith("17 are above random , the whole 95 % interval above zero: ")
     names = set(re.findall(r"([\w-]+) \+\d", above)) - {"test"}
     assert {"dasm", "idc", "dc-joint", "ncfm"} <= names
@@ -164,7 +164,7 @@ def test_why_is_said_only_of_arms_below_random(tmp_path, validation, said):
     sections = page.split("Do it again")[0]
     assert sections.count("Why: narrow.") == (4 if said else 0), "in the list and the table of both networks"
     lines, _ = verdict(page, "convnet")
-    assert lines[0].startswith("convnet. Of 8 distilled arms"), "one objective"
+    assert lines[0].startswith("convnet. 8 distilled arms"), "one objective"
     assert any("below random" in line for line in lines) == said
 
 
@@ -223,9 +223,8 @@ def test_many_arms_make_no_heavy_page(study, page):
 def test_the_dot_plot_has_every_arm_in_order_and_three_lines(study, page):
     ranked = [row for row in pd.read_csv(study / "reports/zoo/table.csv").itertuples() if row.network == "convnet"]
     expected = [row.arm for row in sorted(ranked, key=lambda row: -row.mean) if row.arm != "full"]
-    drawing = page.split(
-        'aria-label="Accuracy of each arm at 4 images per class, on the convnet; the numbers are in Table 1"'
-    )[1].split("</svg>")[0]
+    name = "Accuracy of each arm at 4 images per class, on the convnet; the numbers are in Table 1"
+    drawing = page.split(f'aria-label="{name}"')[1].split("</svg>")[0]
     texts = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]+)</text>', drawing)
     # The line of the reference has a name too, after those of the rows.
     at = {name: float(y) for y, name in reversed(texts)}

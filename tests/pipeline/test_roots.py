@@ -50,9 +50,8 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
     assert f"| idc | 90.0 ± 1.7 | 89.0 ± 1.7 | {gap} | {gap} |" in lines
     assert any(line.startswith("| random |") and "**+20.00**" in line for line in lines)
     assert "| all real data | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
-    assert any(
-        "| validation | test | dasm minus this arm, validation | dasm minus this arm, test |" in at for at in lines
-    )
+    heading = "| validation | test | dasm minus this arm, validation | dasm minus this arm, test |"
+    assert any(line.endswith(heading) for line in lines)
     assert "same set" not in "".join(lines).lower()
     assert "over 3 root seeds" in lines[0]
     assert (tmp_path / "roots.png").read_bytes().startswith(b"\x89PNG")
@@ -60,10 +59,8 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
 
 def test_arms_of_the_same_set_are_said_to_be_that(tables, tmp_path):
     for path in tables:
-        table = pd.read_csv(path)
-        table.loc[table["arm"] == "idc", ["mean", "validation_mean"]] = table.loc[
-            0, ["mean", "validation_mean"]
-        ].tolist()
+        table, means = pd.read_csv(path), ["mean", "validation_mean"]
+        table.loc[table["arm"] == "idc", means] = table.loc[0, means].tolist()
         table.to_csv(path, index=False)
     roots.main(str(tmp_path), *map(str, tables))
     text = (tmp_path / "roots.md").read_text()
