@@ -38,11 +38,11 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     full = rows[rows["arm"] == FULL].set_index("network")["mean"]
     ior, hlr = peers["mean"] - floor[peers.index], peers["network"].map(full) - peers["mean"]
     best = (peers["mean"] == highest).reindex(rows.index, fill_value=False)
-    # As the same set gives the same trainings; other sets do not agree on all three.
+    # As the same set gives the same trainings; other sets do not agree on all three, but one training may by chance.
     alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
     return rows.assign(
         best=best,
-        only=best & ~alike.reindex(rows.index, fill_value=False),
+        only=best & ~(alike.reindex(rows.index, fill_value=False) & (rows["n"] > 1)),
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
         ior=ior,
         hlr=hlr,

@@ -142,7 +142,7 @@ def test_the_finding_of_two_arms_with_one_set_is_that(copied):
 
 @pytest.mark.usefixtures("undrawn")
 def test_costs_call_the_full_set_what_other_tables_call_it(copied):
-    write_ledger(copied, "benchmark", "benchmark-full-0", "full", [])
+    write_ledger(copied, "full", "full", "full", [])
     section = (written(copied) / "index.html").read_text().split('<section id="cost">')[1].split("</section>")[0]
     assert '<th scope="row">all real data</th>' in section and '<th scope="row">full</th>' not in section
     assert "Shared: what all arms build on" in section and '<th scope="row">shared</th>' in section

@@ -220,6 +220,18 @@ def test_many_arms_make_no_heavy_page(study, page):
     assert (study / "reports/zoo/accuracy.png").stat().st_size < 1_000_000
 
 
+def test_small_curves_have_a_legend_in_their_colours(page):
+    cost = page.split('<section id="cost">')[1].split("</section>")[0]
+    keys = re.findall(r'<span class="key"><svg.*?style="stroke:(var\(--s\d\))"/></svg> (.*?)</span>', cost)
+    assert keys == [("var(--s0)", "segment 0 or prefix 1"), ("var(--s1)", "segment 1 or prefix 2")]
+    drawn = set(re.findall(r'style="stroke:(var\(--s\d\))"><title>(.*?)</title>', cost))
+    assert drawn == {(colour, name) for colour, text in keys for name in text.split(" or ")}
+
+
+def test_the_histograms_say_what_their_ends_hold(page):
+    assert "The bars at either end also hold what lies beyond the axis." in page
+
+
 def test_the_dot_plot_has_every_arm_in_order_and_three_lines(study, page):
     ranked = [row for row in pd.read_csv(study / "reports/zoo/table.csv").itertuples() if row.network == "convnet"]
     expected = [row.arm for row in sorted(ranked, key=lambda row: -row.mean) if row.arm != "full"]
