@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from dasm.errors import ConfigError, Damaged, require
+from dasm.errors import ConfigError, DamageError, require
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Color = Literal["rgb", "grey"]
@@ -92,19 +92,19 @@ class Decoder:
         """Return the channels, height and width of a data set: without a size, those of the first image that has any.
 
         Raises:
-            Damaged: the first `Damaged.most` images cannot be read, or none can.
+            DamageError: the first `DamageError.most` images cannot be read, or none can.
         """
         channels = 3 if self.color == "rgb" else 1
         if self.size is not None:
             return (channels, self.size, self.size)
         damage: list[str] = []
         for pixels in self._each(encoded, damage):
-            if pixels is not None or len(damage) >= Damaged.most:
+            if pixels is not None or len(damage) >= DamageError.most:
                 break
         else:
             pixels = None
         if pixels is None:
-            raise Damaged(damage)
+            raise DamageError(damage)
         _, height, width = pixels.shape
         return (channels, height, width)
 
@@ -120,14 +120,14 @@ class Decoder:
             count: how many there are.
 
         Raises:
-            Damaged: images that cannot be read, or are of another shape.
+            DamageError: images that cannot be read, or are of another shape.
         """
         images, damage = np.empty((count, *shape), dtype=np.uint8), list[str]()
         for image, pixels in zip(images, self._each(encoded, damage, shape), strict=True):
             if pixels is not None:
                 image[:] = pixels
         if damage:
-            raise Damaged(damage)
+            raise DamageError(damage)
         return images
 
     def _each(

@@ -5,11 +5,11 @@ class ConfigError(ValueError):
     """Input that a person can mend; the message is one line: *where: rule, got value (hint)*."""
 
 
-class TooFewImages(ConfigError):
-    """A class holds fewer real images than are wanted of it: whoever knows where they come from can say how to add some."""
+class ShortageError(ConfigError):
+    """A class holds fewer real images than are wanted; whoever knows where they come from can say how to add some."""
 
 
-class Damaged(ConfigError):
+class DamageError(ConfigError):
     """Images that cannot be read, as many as are named in one line.
 
     Attributes:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 
-from dasm.errors import ConfigError, Damaged
+from dasm.errors import ConfigError, DamageError
 from dasm.splits import SPLITS, check_labels, check_names
 from dasm.types import LabelledImages, Task
 
@@ -74,7 +74,7 @@ class Source:
 
         Raises:
             ConfigError: missing or damaged data; the message names the files and the reasons. The pass goes on after
-                the first damaged image until there are as many as one line names (`Damaged`).
+                the first damaged image until there are as many as one line names (`DamageError`).
         """
         belongs = np.full(len(self), -1, dtype=np.int8)
         for number, split in enumerate(SPLITS):
@@ -84,8 +84,8 @@ class Source:
             try:
                 block = waiting.result()
             except ConfigError as error:
-                damage += error.found if isinstance(error, Damaged) else [str(error)]
-            if len(damage) >= Damaged.most:
+                damage += error.found if isinstance(error, DamageError) else [str(error)]
+            if len(damage) >= DamageError.most:
                 break
             if damage:  # nothing of this pass will be kept
                 continue
@@ -97,7 +97,7 @@ class Source:
                 if (numbers == number).any():
                     yield split, block[numbers == number]
         if damage:
-            raise Damaged(damage)
+            raise DamageError(damage)
         if read != len(self):
             raise ConfigError(f"{self.where}: must hold {len(self)} images as when it was opened, got {read}")
 

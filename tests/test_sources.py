@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dasm.data import array_source
-from dasm.errors import ConfigError, Damaged
+from dasm.errors import ConfigError, DamageError
 from dasm.sources import Levels, Source, array_blocks, block_length
 from tests.pictures import noise
 
@@ -134,7 +134,7 @@ def failing(*numbers, count=1000):
 
 def test_damaged_images_are_reported_together_and_in_order():
     made, begun = failing(3, 5, 90, count=100)
-    with pytest.raises(Damaged, match=r"^image 3; image 5; image 90$"):
+    with pytest.raises(DamageError, match=r"^image 3; image 5; image 90$"):
         made.task()
     assert len(begun) == 100
     made, _ = failing(90, count=100)
@@ -147,17 +147,17 @@ def test_ten_damaged_images_are_enough_and_the_rest_is_left(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     made, begun = failing(*range(5, 1000, 3))
     ten = "; ".join(f"image {number}" for number in range(5, 35, 3))
-    with pytest.raises(Damaged, match=rf"^{ten} \(these are the first 10\)$"):
+    with pytest.raises(DamageError, match=rf"^{ten} \(these are the first 10\)$"):
         made.task()
     assert len(begun) <= 33 + 5
 
 
 def test_blocks_say_what_is_wrong_with_each_of_their_images():
     def block(start):
-        raise Damaged([f"image {number}" for number in range(start, start + 4)])
+        raise DamageError([f"image {number}" for number in range(start, start + 4)])
 
     made = by_hand(8, lambda: (lambda start=start: block(start) for start in (0, 4)))
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(DamageError) as caught:
         list(made.images())
     assert caught.value.found == [f"image {number}" for number in range(8)]
 
