@@ -14,7 +14,7 @@ def needs(whole: Study, study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return of every arm what it is called in messages (`who`), its `images` and how they come about (`why`).
 
     Those are the images that its largest segment starts from, of a joint control the whole set, which it distils
-    whether it is benchmarked or not, and of a coreset all that it picks. A window leaves an arm fewer to start from, and
+    whether it is benchmarked or not, and of a coreset all that it picks. A window leaves an arm fewer to start from;
     only the scores say how many.
 
     Args:
