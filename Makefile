@@ -17,7 +17,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m compileall -q dasm pipeline
 	touch $@
 
+# A downloaded archive is no Git repository, which DVC wants to be told.
 repro: install
+	git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	python -m pipeline check
 	dvc repro
 

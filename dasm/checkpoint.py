@@ -1,11 +1,13 @@
 """One file that long work is continued from: written under a temporary name, synced, then renamed."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,11 +26,15 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor] | None:
-        """Return the saved tensors (on the CPU), or nothing if there are none."""
+        """Return the saved tensors (on the CPU), or nothing if there are none, or a disk has lost some of the file."""
         if not self._path.exists():
             return None
-        # Cloned, because a tensor mapped from a file may lie at an address where kernels sum in another order.
-        return {name: tensor.clone() for name, tensor in load_file(self._path).items()}
+        try:
+            # Cloned, because a tensor mapped from a file may lie at an address where kernels sum in another order.
+            return {name: tensor.clone() for name, tensor in load_file(self._path).items()}
+        except SafetensorError as error:
+            logging.getLogger("dasm").warning("%s: %s; begun anew", self._path, error)
+            return None
 
     def offer(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
         """Save what `tensors` returns if the last save is old enough."""

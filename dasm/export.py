@@ -117,6 +117,8 @@ def draft(folder: Path) -> Iterator[Path]:
         ConfigError: `folder` is there and not empty, or cannot be written.
     """
     whole = folder.resolve()
+    if not whole.name:
+        raise ConfigError(f"{folder}: must be a new or an empty folder, got the root of the disk")
     new = whole.with_name(f".{whole.name}.tmp")
     try:
         if folder.exists() and not folder.is_dir():

@@ -77,9 +77,6 @@ def distil_segment(
         FloatingPointError: a distance or a pixel is not finite.
     """
     k = len(prefix)
-    if matching.match_prefix:
-        other = next((segment.factor for segment in prefix if segment.factor != matching.factor), None)
-        require(other is None, f"factor must be {other} with match_prefix, as in the frozen segments", matching.factor)
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
@@ -92,7 +89,7 @@ def distil_segment(
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
         stream=stream,
-        frozen=_by_class(prefix, real) if prefix else (),
+        frozen=_by_class(matching, prefix, real) if prefix else (),
         state=state,
         checkpoint=checkpoint,
         track=track,
@@ -150,7 +147,10 @@ def stored_segment(
     )
 
 
-def _by_class(prefix: Sequence[Segment], real: LabelledImages) -> list[Float[Tensor, "p c h w"]]:
+def _by_class(matching: Matching, prefix: Sequence[Segment], real: LabelledImages) -> list[Float[Tensor, "p c h w"]]:
+    if matching.match_prefix:
+        other = next((segment.factor for segment in prefix if segment.factor != matching.factor), None)
+        require(other is None, f"factor must be {other} with match_prefix, as in the frozen segments", matching.factor)
     frozen = stored(prefix, real)
     return [frozen.pixels(frozen.members(label)) for label in range(real.num_classes)]
 

@@ -4,12 +4,17 @@ import difflib
 import importlib
 import inspect
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dasm.errors import ConfigError
+from pipeline.steady import steady
+
+_INTERRUPTED = 128 + signal.SIGINT
 
 #: By name: module, arguments, and what it is for. `check` is a stage too, the rest are none.
 COMMANDS = {
@@ -30,7 +35,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; return the exit code: 0, or 1 after one line that says what is wrong with the input."""
+    """Run one command; return the exit code: 0, 1 after one line on what is wrong with the input, 130 if stopped."""
     stages = sorted(file.stem for file in (Path(__file__).parent / "stages").glob("[!_]*.py"))
     if arguments[:1] in (["-h"], ["--help"], ["help"]):
         print(_usage(stages))
@@ -60,7 +65,11 @@ def main(arguments: list[str]) -> int:
         for key, text in given.arguments.items():
             if signature.parameters[key].annotation is int:
                 given.arguments[key] = _number(text, key)
-        function(*given.args, **given.kwargs)
+        with steady() if name in stages and name not in COMMANDS else nullcontext():
+            function(*given.args, **given.kwargs)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

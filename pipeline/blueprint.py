@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.matching import Matching
-from pipeline import layout, methods
+from pipeline import layout, methods, steady
 from pipeline.needs import needs
 from pipeline.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
@@ -52,6 +52,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                     parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
     parts["experts"]["experts"] = shared
     parts["needs"] = needs(whole, study)
+    parts[steady.NAME] = steady.said(study)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
     temporary = folder.with_name(f".{folder.name}.tmp")

@@ -34,6 +34,8 @@ from pipeline import publish
 
 WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
 
+publish.without_tracebacks_of(ReproduceError)
+
 
 class Outcome(NamedTuple):
     """How a stage ended, after how long, and the failed stages that are the reason if it did not end well."""

@@ -8,14 +8,17 @@ from dasm.errors import ConfigError
 from dasm.tables import write_atomically
 from pipeline import params
 
+# DVC takes minutes to lay out the stages of more.
+_MOST = 1000
+
 
 def main(segments: str, path: str = "params.yaml") -> None:
     """Give the study K segments; new ones copy the last there is, and comments stay.
 
     `planned_ipc` is not touched: it belongs to the identity of every segment that is already there.
     """
-    if not segments.isdecimal() or int(segments) < 1:
-        raise ConfigError(f"plan: the number of segments must be >= 1, got {segments!r}")
+    if not segments.isdecimal() or not 1 <= int(segments) <= _MOST:
+        raise ConfigError(f"plan: the number of segments must be in [1, {_MOST}], got {segments!r}")
     found = params.read(Path(path))  # says what is wrong in one line
     for block in ("chain", "rescore", "segment", "benchmark.states", "planned_ipc"):
         params.value(found, block)

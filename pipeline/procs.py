@@ -32,13 +32,18 @@ def lines(stream: Iterable[str], clock: Callable[[], float] = time.monotonic) ->
             yield text
 
 
-@contextlib.contextmanager
-def only_driver() -> Iterator[None]:
-    """Hold the workspace: a second driver is refused, and a dead one leaves nothing behind."""
+def project() -> Path:
+    """Return DVC's own folder; refuse a folder that holds no project."""
     folder = Path(".dvc")
     if not folder.is_dir():
         raise ReproduceError(f"no DVC project in {Path.cwd()}: start from the folder that holds dvc.yaml")
-    path = folder / "tmp" / "reproduce.lock"
+    return folder
+
+
+@contextlib.contextmanager
+def only_driver() -> Iterator[None]:
+    """Hold the workspace: a second driver is refused, and a dead one leaves nothing behind."""
+    path = project() / "tmp" / "reproduce.lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+") as file:
         try:

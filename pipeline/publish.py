@@ -1,6 +1,7 @@
 """What a run leaves in Prefect's UI besides its tasks: a table of verdicts, and the study's table and figures."""
 
 import base64
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,17 @@ def publish_stages(ended: Mapping[str, tuple[str, float]]) -> None:
         for stage, (verdict, seconds) in ended.items()
     ]
     create_table_artifact(rows, key="stages", description="What became of each stage")
+
+
+def without_tracebacks_of(kind: type[BaseException]) -> None:
+    """Let a run that such an error stops be logged by its message: where in our code it was raised helps nobody."""
+
+    def shorten(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], kind):
+            record.exc_info = None
+        return True
+
+    logging.getLogger("prefect.flow_runs").addFilter(shorten)
 
 
 def publish_report() -> None:

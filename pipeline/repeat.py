@@ -107,7 +107,7 @@ def _copy(folder: Path, study: Mapping[str, Any], config: str) -> None:
         YAML().dump(dict(study), file)
     (folder / ".dvc").mkdir(exist_ok=True)
     shutil.copyfile(".dvc/config", folder / ".dvc/config")
-    (folder / ".dvc/config.local").write_text(config)
+    (folder / ".dvc/config.local").write_text(config, encoding="utf-8")
     made = {Path(out).parts[1] for stage in stages(study) for out in stage.outs if Path(out).parts[0] == "data"}
     inputs = [entry for entry in Path("data").iterdir() if entry.name not in made]
     inputs += [entry for entry in Path().iterdir() if not entry.name.startswith(".")]
@@ -120,7 +120,9 @@ def _copy(folder: Path, study: Mapping[str, Any], config: str) -> None:
 
 def _config(cache: Path) -> str:
     # No Git: the copy is inside a repository that ignores it.
-    return f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n"
+    # Quoted, because a path may hold what divides a list or begins a comment.
+    quote = "'" if '"' in str(cache) else '"'
+    return f"[core]\n    no_scm = true\n[cache]\n    dir = {quote}{cache}{quote}\n"
 
 
 def _table(report: Path, seed: int) -> Path:

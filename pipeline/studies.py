@@ -24,7 +24,7 @@ def main(name: str | None = None) -> None:
         ConfigError: no such study.
     """
     current = str(params.value(params.read(), "study"))
-    parked = sorted(folder.name for folder in _PARKED.iterdir() if (folder / "params.yaml").exists())
+    parked = sorted(file.parent.name for file in _PARKED.glob("*/params.yaml"))
     if name is None or name == current:
         print("\n".join([f"* {current}", *(f"  {other}" for other in parked)]))
         return

@@ -57,7 +57,7 @@ def walk(written: Sequence[Stage], study: Mapping[str, Any], *, seconds: float, 
         jobs: stages at once.
     """
     identity, parents = identities(written, study)
-    pending = {stage.name: stage for stage in written if not _is_done(stage, identity[stage.name])}
+    pending = {stage.name: stage for stage in written if not is_made(stage, identity[stage.name])}
     print(f"walk: {len(written) - len(pending)} of {len(written)} stages are done", flush=True)
     children, failed, running = procs.Children(), list[str](), dict[Any, Stage]()
     watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), children.close)
@@ -112,6 +112,7 @@ def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict
 
 def _run(stage: Stage, children: procs.Children) -> int:
     begun = time.monotonic()
+    (_DONE / stage.name).unlink(missing_ok=True)
     for out in map(Path, stage.outs):  # as DVC does: nothing of an earlier run stays behind
         if out.is_dir():
             shutil.rmtree(out)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from dasm.errors import ConfigError
 from pipeline import layout, params
 
 
@@ -10,9 +11,16 @@ def main(arm: str) -> None:
     """Make `data/distilled/<arm>/0`; for a scored arm `data/evaluators/<arm>/0` and `data/experts/<arm>/0` too.
 
     No network lies in these: at state 0 an arm uses those trained on real images, which all arms share.
+
+    Raises:
+        ConfigError: the study has no such arm.
     """
+    study = params.read()
+    names = [*params.value(study, "arms"), *params.value(study, "controls")]
+    if arm not in names:
+        raise ConfigError(f"arm: must be one of {', '.join(names)}, got {arm!r}")
     _write(layout.distilled(arm, 0) / "state.json", {"segments": 0, "images_per_class": 0, "iterations": 0})
-    if arm in params.value(params.read(), "arms"):
+    if arm in params.value(study, "arms"):
         _write(layout.evaluators(arm, 0) / "state.json", {"networks": 0})
         _write(layout.experts(arm, 0) / "state.json", {"experts": 0})
 

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from pipeline import blueprint, layout, methods, params, plan
 from pipeline.sources import closure
 from pipeline.stages import experts
+from pipeline.templates import stages
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -26,7 +27,9 @@ def module_of(stage: dict) -> str:
 
 
 def files(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.json")}
+    found = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.json")}
+    del found["study.json"]  # which no stage depends on
+    return found
 
 
 @pytest.fixture
@@ -300,6 +303,10 @@ def test_the_chain_is_in_the_graph_that_dvc_sees():
 def test_no_path_of_the_shared_folder_or_of_a_machine_in_the_study():
     for file in [Path("params.yaml"), Path("dvc.yaml"), *Path("studies").glob("*/params.yaml")]:
         assert "shared" not in (ROOT / file).read_text()
+
+
+def test_no_stage_depends_on_what_the_blueprint_says_of_the_study_as_a_whole():
+    assert not [stage.name for stage in stages(PARAMS) if "data/blueprint/study.json" in stage.deps]
 
 
 def test_a_blueprint_is_json_with_options_and_sources(project):
