@@ -15,7 +15,7 @@ What happens to an image, in this order:
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, DamageError, require
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Color = Literal["rgb", "grey"]
@@ -89,11 +89,23 @@ class Decoder:
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
     def shape(self, encoded: Iterable[Encoded]) -> tuple[int, int, int]:
-        """Return the channels, height and width of a data set: without a size, those of its first image."""
+        """Return the channels, height and width of a data set: without a size, those of the first image that has any.
+
+        Raises:
+            DamageError: the first `DamageError.most` images cannot be read, or none can.
+        """
         channels = 3 if self.color == "rgb" else 1
         if self.size is not None:
             return (channels, self.size, self.size)
-        _, height, width = self.decode(next(iter(encoded))).shape
+        damage: list[str] = []
+        for pixels in self._each(encoded, damage):
+            if pixels is not None or len(damage) >= DamageError.most:
+                break
+        else:
+            pixels = None
+        if pixels is None:
+            raise DamageError(damage)
+        _, height, width = pixels.shape
         return (channels, height, width)
 
     def block(
@@ -102,24 +114,40 @@ class Decoder:
         """Decode some images.
 
         Args:
-            encoded: the images.
+            encoded: the images. One that cannot even be fetched may raise `ConfigError` and be followed by others, as
+                `map` goes on after what its function raises.
             shape: channels, height and width that each must have.
             count: how many there are.
 
         Raises:
-            ConfigError: an image that cannot be read, or of another shape.
+            DamageError: images that cannot be read, or are of another shape.
         """
-        images = np.empty((count, *shape), dtype=np.uint8)
-        for image, (where, data) in zip(images, encoded, strict=True):
-            pixels = self.decode((where, data))
-            if pixels.shape != shape:
-                wanted, found = (f"{width} x {height}" for _, height, width in (shape, pixels.shape))
-                raise ConfigError(
-                    f"{where} must be {wanted} pixels like the first image, got {found}"
-                    " (with `size`, images are resized and cut to one)"
-                )
-            image[:] = pixels
+        images, damage = np.empty((count, *shape), dtype=np.uint8), list[str]()
+        for image, pixels in zip(images, self._each(encoded, damage, shape), strict=True):
+            if pixels is not None:
+                image[:] = pixels
+        if damage:
+            raise DamageError(damage)
         return images
+
+    def _each(
+        self, encoded: Iterable[Encoded], damage: list[str], shape: tuple[int, int, int] | None = None
+    ) -> Iterator[UInt8[np.ndarray, "c h w"] | None]:
+        """Yield the pixels of every image, or None, and what is wrong with it goes into `damage`."""
+        images = iter(encoded)
+        while True:
+            try:
+                where, data = next(images)
+                pixels = self.decode((where, data))
+                if shape is not None and pixels.shape != shape:
+                    raise ConfigError(f"{where} {_other_size(shape, pixels.shape)}")
+            except StopIteration:
+                return
+            except ConfigError as error:
+                damage.append(str(error))
+                yield None
+            else:
+                yield pixels
 
     def _fit(self, image: Image.Image) -> Image.Image:
         if self.size is None:
@@ -144,6 +172,11 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise ConfigError(f"{path}: must be a readable image ({error.strerror})") from error
+
+
+def _other_size(*shapes: tuple[int, ...]) -> str:
+    wanted, found = (f"{width} x {height}" for _, height, width in shapes)
+    return f"must be {wanted} pixels like the first image, got {found} (with `size`, images are resized and cut to one)"
 
 
 def _refuse_giant(width: int, height: int, when: str) -> None:

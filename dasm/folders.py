@@ -97,7 +97,12 @@ def file_source(
 
 
 def _encoded(paths: Sequence[str]) -> Iterator[Encoded]:
-    return ((f"{path}:", read_bytes(path)) for path in paths)
+    # A `map`, because a generator ends with the first file that may not be read.
+    return map(_read, paths)
+
+
+def _read(path: str) -> Encoded:
+    return f"{path}:", read_bytes(path)
 
 
 def _decoded(paths: Sequence[str], decoder: Decoder, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "b c h w"]:

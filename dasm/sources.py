@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, DamageError
 from dasm.splits import SPLITS, check_labels, check_names
 from dasm.types import LabelledImages, Task
 
@@ -73,13 +73,22 @@ class Source:
             A split, and its next images. Only a few blocks are in memory at any time.
 
         Raises:
-            ConfigError: missing or damaged data; the message names the file and the reason.
+            ConfigError: missing or damaged data; the message names the files and the reasons. The pass goes on after
+                the first damaged image until there are as many as one line names (`DamageError`).
         """
         belongs = np.full(len(self), -1, dtype=np.int8)
         for number, split in enumerate(SPLITS):
             belongs[self.splits[split]] = number
-        read = 0
-        for block in _in_order(self.blocks()):
+        read, damage = 0, list[str]()
+        for waiting in _in_order(self.blocks()):
+            try:
+                block = waiting.result()
+            except ConfigError as error:
+                damage += error.found if isinstance(error, DamageError) else [str(error)]
+            if len(damage) >= DamageError.most:
+                break
+            if damage:  # nothing of this pass will be kept
+                continue
             numbers = belongs[read : read + len(block)]
             read += len(block)
             if read > len(self):
@@ -87,6 +96,8 @@ class Source:
             for number, split in enumerate(SPLITS):
                 if (numbers == number).any():
                     yield split, block[numbers == number]
+        if damage:
+            raise DamageError(damage)
         if read != len(self):
             raise ConfigError(f"{self.where}: must hold {len(self)} images as when it was opened, got {read}")
 
@@ -155,7 +166,8 @@ def array_blocks(arrays: Sequence[UInt8[np.ndarray, "_ c h w"]]) -> Iterator[Blo
             yield partial(np.ascontiguousarray, array[start : start + length])
 
 
-def _in_order(blocks: Iterator[Block]) -> Iterator[UInt8[np.ndarray, "b c h w"]]:
+def _in_order(blocks: Iterator[Block]) -> Iterator[Future[np.ndarray]]:
+    """Yield what becomes of every block; the caller waits for it, and may go on after one that fails."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Threads, because Pillow lets go of the interpreter while it decodes and resizes (benchmarks/prepare.py).
     pool = ThreadPoolExecutor(workers)
@@ -164,8 +176,8 @@ def _in_order(blocks: Iterator[Block]) -> Iterator[UInt8[np.ndarray, "b c h w"]]
         for block in blocks:
             waiting.append(pool.submit(block))
             if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
+                yield waiting.popleft()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()
     finally:
         pool.shutdown(cancel_futures=True)

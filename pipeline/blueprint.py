@@ -13,6 +13,7 @@ from typing import Any
 
 from dasm.matching import Matching
 from pipeline import layout, methods, steady
+from pipeline.needs import needs
 from pipeline.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
 
@@ -28,11 +29,13 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
+    `needs` says how many real images of a class each arm starts from.
+
     Raises:
         ConfigError: anything wrong with the study.
     """
     whole = parse(study)
-    parts = {name: _part(getattr(whole, name), _options(study, name)) for name in SHARED}
+    parts: dict[str, Any] = {name: _part(getattr(whole, name), _options(study, name)) for name in SHARED}
     shared = False
     for group, blocks in methods.BLOCKS.items():
         for arm in study[group]:
@@ -48,6 +51,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                     }
                     parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
     parts["experts"]["experts"] = shared
+    parts["needs"] = needs(whole, study)
     parts[steady.NAME] = steady.said(study)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}

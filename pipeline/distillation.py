@@ -19,6 +19,7 @@ from dasm.tables import read_segment, read_segments
 from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
+from pipeline.mending import adding
 from pipeline.states import write_state
 
 # What the ledger says of a segment besides its cost.
@@ -59,7 +60,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
             segment = replace(read_segment(twin.files[0]), lower=lower, upper=upper)
             twin.charge(entry, *_TOLD)
         else:
-            with _naming(name):
+            with _naming(name), adding(name):
                 segment, history = distil_segment(
                     matching,
                     plan,

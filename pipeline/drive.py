@@ -1,7 +1,7 @@
 """`python -m pipeline reproduce [JOBS]` and `serve`: the Prefect flow around DVC."""
 
 from dasm.errors import ConfigError
-from pipeline import procs
+from pipeline import params, procs
 from pipeline.dag import ReproduceError
 
 
@@ -15,9 +15,10 @@ def reproduce(jobs: str = "1") -> None:
         raise ConfigError(f"reproduce: jobs must be >= 1, got {jobs!r}")
     try:
         procs.project()
-        # Deferred: importing Prefect takes seconds and is no business of the stages.
-        from pipeline import flows
+        # Deferred: importing Prefect and torch takes seconds and is no business of the stages.
+        from pipeline import flows, listing
 
+        listing.warn(params.read())
         flows.reproduce(jobs=int(jobs))
     except ReproduceError as error:
         raise ConfigError(f"reproduce: {error}") from error

@@ -44,10 +44,10 @@ def main(arm: str, folder: str, ipc: str | None = None) -> None:
         export(new, distilled)
         hashes = {str(file.relative_to(new)): _sha256(file) for file in sorted(new.rglob("*")) if file.is_file()}
         (new / "README.md").write_text(card.write(study, arm, state, distilled, hashes), encoding="utf-8")
-        hashes["README.md"] = _sha256(new / "README.md")
+        # Without the card, which whoever hands the set on may add to: a licence, say.
         (new / _SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in hashes.items()), encoding="utf-8")
     images = sum(len(segment.labels) for segment in distilled.segments)
-    print(f"{folder}: {images} images, {distilled.sizes[-1]} per class, {len(hashes) + 1} files")
+    print(f"{folder}: {images} images, {distilled.sizes[-1]} per class, {len(hashes) + 2} files")
 
 
 def _state(study: Mapping[str, Any], arm: str, ipc: str | None) -> int:

@@ -3,7 +3,8 @@
 For a machine that is lent for minutes, with a GPU and little else. Stages run as `dvc repro` would run them, parents
 first, and stop when the time is over; the next walk goes on where this one was, a distillation at its last checkpoint.
 What has been done is written down in `.checkpoints/walk`: a stage runs again when its command, its options, its code or
-any stage before it is another one. Where DVC is, `dvc commit` then takes the artefacts over (benchmarks/gpu.md).
+any stage before it is another one; `prepare` also when the data set's own files are others, by their names or sizes.
+Where DVC is, `dvc commit` then takes the artefacts over (benchmarks/gpu.md).
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import Any
 
 from dasm.errors import ConfigError
 from dasm.tables import write_atomically
-from pipeline import blueprint, layout, params, procs
+from pipeline import blueprint, layout, listing, params, procs
 from pipeline.templates import Stage, stages
 
 _DONE = Path(".checkpoints/walk")
@@ -97,7 +98,10 @@ def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict
             # The file's own name stands for all of it.
             values = [study if key == "params.yaml" else params.value(study, key) for key in stage.params]
             before = [identify(parent) for parent in sorted(parents[name])]
-            content = json.dumps([stage.cmd, stage.outs, parts, values, before], sort_keys=True)
+            # Of the data set's own files no other stage knows anything.
+            files = listing.here_or_recorded(study) if name == "prepare" else None
+            what = [stage.cmd, stage.outs, parts, values, before, *([files] if files else [])]
+            content = json.dumps(what, sort_keys=True)
             found[name] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         return found[name]
 

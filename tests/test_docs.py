@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from dasm import windows
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
+from dasm.plugins import build
 from dasm.segments import stored_segment
 from dasm.selection import Selection
+from dasm.train import Recipe
 from dasm.windows import Progress
 from pipeline import methods, params
 from pipeline.__main__ import COMMANDS
@@ -158,15 +161,48 @@ def test_its_files_are_those_of_an_export(project):
         assert name in ("README.md", "SHA256SUMS") or list((project / "my-set").glob(re.sub("<.*?>", "*", name))), name
 
 
+def run_script(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    runpy.run_path(str(ROOT / "docs/train.py"), run_name="__main__")
+
+
 @pytest.mark.slow
 @pytest.mark.deep
-def test_its_training_script_trains(project, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train.py", "my-set", "2"])
-    runpy.run_path(str(ROOT / "docs/train.py"))
-    share, rest = capsys.readouterr().out.split("%", 1)
+@pytest.mark.usefixtures("project")
+def test_its_training_script_trains(capsys, monkeypatch):
+    run_script(monkeypatch, "my-set", "2")
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == "recipe of docs/train.py: augmentation color, crop, scale, rotate; cutmix 0"
+    share, rest = last.split("%", 1)
     assert float(share) > 90, "the blobs are easy"
-    assert rest == " of 24 test images right; the network is in model.safetensors\n"
-    assert (project / "model.safetensors").exists()
-    monkeypatch.setattr(sys, "argv", ["train.py", "my-set", "3"])
-    with pytest.raises(ConfigError, match="prefix_ipc must be one of 2, 4"):
-        runpy.run_path(str(ROOT / "docs/train.py"))
+    assert rest == " of 24 test images right; the network is in model.safetensors"
+    assert Path("model.safetensors").exists()
+
+
+WRONG = {
+    ("my-set", "3"): "prefix_ipc must be one of 2, 4",
+    ("nowhere",): "error: nowhere: no such file or folder",
+    ("state",): "error: state: must hold a distilled set (",
+    (): "error: usage: python docs/train.py FOLDER [IPC]",
+    ("my-set", "two"): "error: usage: python docs/train.py FOLDER [IPC]",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+@pytest.mark.usefixtures("project")
+def test_its_training_script_refuses_in_one_line(monkeypatch, arguments):
+    with pytest.raises(SystemExit) as caught:
+        run_script(monkeypatch, *arguments)
+    assert WRONG[arguments] in caught.value.code and "\n" not in caught.value.code
+
+
+def test_its_training_script_learns_as_the_study_judges_or_as_the_set_was_made(project):
+    script, given = runpy.run_path(str(ROOT / "docs/train.py")), dasm.load(project / "my-set")
+    wanted = {"augmentation": ["color"], "learning_rate": 0.3}
+    recorded = [{**entry, "recipe": {"matching": {"trainer": {"recipe": wanted}}}} for entry in given.provenance]
+    made, said = script["recipe"](replace(given, provenance=tuple(recorded)))
+    assert made == build(Recipe, wanted, "x") and said == "the set (matching.trainer.recipe)"
+    study = {"benchmark": {"protocol": {"recipe": {"augmentation": ["crop"]}}}}
+    Path("params.yaml").write_text(json.dumps(study))
+    made, said = script["recipe"](given)
+    assert made == Recipe(augmentation=("crop",)) and said == "params.yaml (benchmark.protocol.recipe)"

@@ -120,11 +120,15 @@ def test_a_class_with_too_few_images_is_refused_with_its_name_and_the_numbers():
     with pytest.raises(ConfigError) as caught:
         chosen(labels=[0, 0, 0, 1, 1], weights=torch.ones(5), count=3)
     message = str(caught.value)
-    assert message.startswith("class 1 (class 1): must have at least 3 images, got 2 (") and "\n" not in message
+    assert (
+        message.startswith("class 1 (class 1): must have at least 3 training images, got 2 (") and "\n" not in message
+    )
 
 
 def test_a_window_with_too_few_images_is_refused_with_the_class_and_the_numbers():
-    with pytest.raises(ConfigError, match=r"^window: must keep at least 11 images of class 0 \(class 0\), got 10 \("):
+    with pytest.raises(
+        ConfigError, match=r"^window: must keep at least 11 training images of class 0 \(class 0\), got 10 \("
+    ):
         windowed((0.25, 0.75), 11)
 
 

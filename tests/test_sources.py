@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dasm.data import array_source
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, DamageError
 from dasm.sources import Levels, Source, array_blocks, block_length
 from tests.pictures import noise
 
@@ -118,39 +118,48 @@ def test_only_a_few_blocks_are_in_memory(monkeypatch):
         assert len(begun) - done <= 6
 
 
-def test_the_first_damaged_image_is_reported_and_the_rest_is_left():
+def failing(*numbers, count=1000):
+    """A source of so many images, some damaged; and the list of those that were begun."""
     begun = []
 
-    def damaged(number):
+    def read(number):
         begun.append(number)
-        if number in (3, 5):
-            time.sleep(0.05 if number == 3 else 0)
+        if number in numbers:
+            time.sleep(0.05 if number == min(numbers) else 0)
             raise ConfigError(f"image {number}")
         return dots(0)
 
-    def blocks():
-        return (lambda number=number: damaged(number) for number in range(1000))
-
-    with pytest.raises(ConfigError, match=r"^image 3$"):
-        by_hand(1000, blocks).task()
-    assert len(begun) < 200
+    return by_hand(count, lambda: (lambda number=number: read(number) for number in range(count))), begun
 
 
-def test_blocks_that_nobody_waits_for_any_more_are_not_begun(monkeypatch):
-    """Two threads are at work on the next two when the first image turns out to be damaged."""
+def test_damaged_images_are_reported_together_and_in_order():
+    made, begun = failing(3, 5, 90, count=100)
+    with pytest.raises(DamageError, match=r"^image 3; image 5; image 90$"):
+        made.task()
+    assert len(begun) == 100
+    made, _ = failing(90, count=100)
+    with pytest.raises(ConfigError, match=r"^image 90$"):
+        made.task()
+
+
+def test_ten_damaged_images_are_enough_and_the_rest_is_left(monkeypatch):
+    """Two threads are at work on the next few when the tenth turns out to be damaged."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    begun, never = [], threading.Event()
+    made, begun = failing(*range(5, 1000, 3))
+    ten = "; ".join(f"image {number}" for number in range(5, 35, 3))
+    with pytest.raises(DamageError, match=rf"^{ten} \(these are the first 10\)$"):
+        made.task()
+    assert len(begun) <= 33 + 5
 
-    def block(number):
-        begun.append(number)
-        if number == 0:
-            raise ConfigError("image 0")
-        never.wait(0.5)
-        return dots(0)
 
-    with pytest.raises(ConfigError, match=r"^image 0$"):
-        by_hand(1000, lambda: (lambda number=number: block(number) for number in range(1000))).task()
-    assert len(begun) <= 3
+def test_blocks_say_what_is_wrong_with_each_of_their_images():
+    def block(start):
+        raise DamageError([f"image {number}" for number in range(start, start + 4)])
+
+    made = by_hand(8, lambda: (lambda start=start: block(start) for start in (0, 4)))
+    with pytest.raises(DamageError) as caught:
+        list(made.images())
+    assert caught.value.found == [f"image {number}" for number in range(8)]
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -1,7 +1,7 @@
 """Data sets: one file per source. Each says what it holds and how to read it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any, final
 
@@ -27,6 +27,17 @@ class Dataset(ABC):
     def licence(self) -> str:
         """Of the images, as the Hugging Face hub writes licences; goes into the card of every set made from them."""
         return "unknown"
+
+    def files(self) -> Iterable[str]:
+        """List the files that `open` reads, as they are now, so that others can tell whether they have changed.
+
+        Returns:
+            Their paths; none where they are published ones, which do not change.
+
+        Raises:
+            ConfigError: they cannot be listed; `open` would say so, too.
+        """
+        return ()
 
     @abstractmethod
     def open(self, seed: int) -> Source:

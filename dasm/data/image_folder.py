@@ -9,6 +9,7 @@ the same ones. Images lie in a class folder or in folders below it, and are stor
 and folders whose names start with a dot are left alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -48,7 +49,24 @@ class ImageFolder(Dataset):
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
+    def files(self) -> Iterator[str]:
+        _, stored = self._stored()
+        return (file for classes in stored.values() for files in classes for file in files)
+
     def open(self, seed: int) -> Source:
+        classes, stored = self._stored()
+        return file_source(
+            self.root,
+            classes,
+            stored,
+            Decoder(color=self.color, size=self.size),
+            seed=seed,
+            validation=self.validation,
+            test=self.test,
+        )
+
+    def _stored(self) -> tuple[list[str], dict[str, list[list[str]]]]:
+        """Return the classes, and the files of each in every split that there is."""
         root = Path(self.root)
         splits = {split: root / name for split, name in stored_splits(folders_in(root), self.root).items()}
         splits = splits or {"train": root}
@@ -57,12 +75,4 @@ class ImageFolder(Dataset):
             if folders_in(folder) != classes:
                 odd = sorted(set(folders_in(folder)) ^ set(classes))[0]
                 raise ConfigError(f"{folder}: must have the class folders of {splits['train']}, but not so {odd!r}")
-        return file_source(
-            self.root,
-            classes,
-            {split: [image_files(folder / name) for name in classes] for split, folder in splits.items()},
-            Decoder(color=self.color, size=self.size),
-            seed=seed,
-            validation=self.validation,
-            test=self.test,
-        )
+        return classes, {split: [image_files(folder / name) for name in classes] for split, folder in splits.items()}

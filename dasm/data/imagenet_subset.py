@@ -7,6 +7,7 @@ Deviations: 1. classes are in the order of their wnids by code point, whatever t
 of classes is one task (IDC numbers them by line). 2. Sizes: see `dasm.decode`; IDC cuts training images at random.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -43,21 +44,34 @@ class ImageNetSubset(Dataset):
         Decoder(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
+    def files(self) -> Iterator[str]:
+        yield self.classes
+        for classes in self._stored(self._wnids()).values():
+            for files in classes:
+                yield from files
+
     def open(self, seed: int) -> Source:
+        wnids = self._wnids()
+        return file_source(
+            self.root,
+            wnids,
+            self._stored(wnids),
+            Decoder(color=self.color, size=self.size),
+            seed=seed,
+            validation=self.validation,
+        )
+
+    def _wnids(self) -> list[str]:
         lines = [line.strip() for line in read_lines(Path(self.classes))]
         wnids = sorted(line for line in lines if line and not line.startswith("#"))
         check_names(wnids, self.classes)
         for wnid in wnids:
             if Path(wnid).name != wnid or wnid == "..":
                 raise ConfigError(f"{self.classes}: must have the name of a folder a line, got {wnid!r}")
-        return file_source(
-            self.root,
-            wnids,
-            {
-                split: [image_files(Path(self.root, folder, wnid)) for wnid in wnids]
-                for split, folder in (("train", "train"), ("test", "val"))
-            },
-            Decoder(color=self.color, size=self.size),
-            seed=seed,
-            validation=self.validation,
-        )
+        return wnids
+
+    def _stored(self, wnids: list[str]) -> dict[str, list[list[str]]]:
+        folders = {"train": "train", "test": "val"}
+        return {
+            split: [image_files(Path(self.root, folder, wnid)) for wnid in wnids] for split, folder in folders.items()
+        }

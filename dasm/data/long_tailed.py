@@ -10,6 +10,7 @@ Deviations from the paper:
    training images, not 5,000.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -45,6 +46,9 @@ class LongTailed(Dataset):
     @property
     def licence(self) -> str:
         return self.of.licence
+
+    def files(self) -> Iterable[str]:
+        return self.of.files()
 
     def open(self, seed: int) -> Source:
         source = self.of.open(seed)

@@ -14,6 +14,7 @@ Deviations from the paper:
 1. The number of wrong labels is fixed in every class. There a coin is thrown for every image.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -45,6 +46,9 @@ class Noisy(Dataset):
     @property
     def licence(self) -> str:
         return self.of.licence
+
+    def files(self) -> Iterable[str]:
+        return self.of.files()
 
     def open(self, seed: int) -> Source:
         source = self.of.open(seed)

@@ -60,6 +60,9 @@ class Parquet(Dataset):
         Decoder(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
+    def files(self) -> list[str]:
+        return [str(path) for name in _NAMES for path in _files(Path(self.root), name)]
+
     def open(self, seed: int) -> Source:
         files = {name: _files(Path(self.root), name) for name in _NAMES}
         names = stored_splits([name for name in _NAMES if files[name]], self.root)

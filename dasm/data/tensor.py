@@ -47,6 +47,9 @@ class TensorFile(Dataset):
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
+    def files(self) -> Sequence[str]:
+        return [self.path]
+
     def open(self, seed: int) -> Source:
         file = _open(self.path)
         prefixes = {"train": ""} | ({"test": "test_"} if {"test_images", "test_labels"} & set(file.keys()) else {})

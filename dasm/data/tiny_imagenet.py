@@ -6,6 +6,7 @@ Classes are in the order of their wnids by code point, which is not that of `wni
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -40,13 +41,14 @@ class TinyImageNet(Dataset):
         Decoder(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
-    def open(self, seed: int) -> Source:
+    def files(self) -> Iterator[str]:
         root = Path(self.root)
-        wnids = sorted(line.strip() for line in read_lines(root / "wnids.txt") if line.strip())
-        check_names(wnids, f"{root / 'wnids.txt'}")
-        if folders_in(root / "train") != wnids:
-            odd = sorted(set(folders_in(root / "train")) ^ set(wnids))[0]
-            raise ConfigError(f"{root / 'train'}: must have the classes of wnids.txt, but not so {odd!r}")
+        yield from (str(root / name) for name in ("wnids.txt", "words.txt", "val/val_annotations.txt"))
+        for folder in (*(root / "train" / wnid / "images" for wnid in self._wnids()), root / "val/images"):
+            yield from image_files(folder)
+
+    def open(self, seed: int) -> Source:
+        root, wnids = Path(self.root), self._wnids()
         return file_source(
             self.root,
             _names(root / "words.txt", wnids),
@@ -58,6 +60,15 @@ class TinyImageNet(Dataset):
             seed=seed,
             validation=self.validation,
         )
+
+    def _wnids(self) -> list[str]:
+        root = Path(self.root)
+        wnids = sorted(line.strip() for line in read_lines(root / "wnids.txt") if line.strip())
+        check_names(wnids, f"{root / 'wnids.txt'}")
+        if folders_in(root / "train") != wnids:
+            odd = sorted(set(folders_in(root / "train")) ^ set(wnids))[0]
+            raise ConfigError(f"{root / 'train'}: must have the classes of wnids.txt, but not so {odd!r}")
+        return wnids
 
 
 def _names(path: Path, wnids: list[str]) -> list[str]:

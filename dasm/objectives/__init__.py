@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final, runtime_checkable
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -68,6 +69,13 @@ class Objective(ABC):
 
     #: Whether the frozen segments can be matched together with the new one (A11).
     joins_prefix: ClassVar[bool] = True
+
+    #: Whether networks that it trains learn from all real images, so that those outside the window leave a trace, too.
+    learns_from_all: ClassVar[bool] = False
+
+    #: Options with which a few iterations take seconds, by name, for the tests that every objective has to pass. They
+    #: lower numbers of steps, epochs, networks, iterations, updates and images of a batch by themselves.
+    trial: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     @property
     def reads_window(self) -> bool:

@@ -16,7 +16,7 @@ with factor 2. Differences from the paper and its released code:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,8 @@ class NCFM(Objective):
         synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (NCFM).
         augmentation: shared by both sides, one draw per class and iteration, and another for the calibration.
     """
+
+    learns_from_all: ClassVar[bool] = True
 
     frequencies: int = 1024
     amplitude: float = 0.5

@@ -19,6 +19,10 @@ class Score(ABC):
     #: Snapshots along the training that the score needs at least.
     snapshots_needed: ClassVar[int] = 1
 
+    #: Whether it looks at the label: then a wrong answer has to be harder than a right one. False for those that ask
+    #: only how sure the network is.
+    knows_the_label: ClassVar[bool] = True
+
     @abstractmethod
     def __call__(
         self, real: LabelledImages, snapshots: Sequence[Reading], reference: Sequence[Reading]

@@ -5,7 +5,7 @@ It does not look at the label: a sure wrong answer is as easy as a sure right on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +19,8 @@ from dasm.types import LabelledImages
 @dataclass(frozen=True, kw_only=True)
 class Entropy(Score):
     """Entropy of the last snapshot's softmax probabilities, in nats; in [0, log k]."""
+
+    knows_the_label: ClassVar[bool] = False
 
     def __call__(
         self,

@@ -93,7 +93,7 @@ def test_too_few_images_are_one_line_with_the_class_and_the_numbers(name, blobs)
     with pytest.raises(ConfigError) as caught:
         picked(name, fewer, 5, 0)
     message = str(caught.value)
-    assert "class 2" in message and "at least 5 images, got 4" in message and "\n" not in message
+    assert "class 2" in message and "at least 5 training images, got 4" in message and "\n" not in message
 
 
 @every_coreset

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from dasm.data.image_folder import ImageFolder
@@ -106,6 +108,45 @@ def test_a_damaged_image_is_named(tmp_path, content, reason):
     fill(tmp_path, layout(""))
     (tmp_path / "dog/3.png").write_bytes(content)
     assert refusal(tmp_path) == f"{tmp_path}/dog/3.png: must be a readable image ({reason})"
+
+
+def test_all_damaged_images_are_named_in_one_line(tmp_path):
+    files = layout("")
+    fill(tmp_path, files)
+    first, *_, last = files
+    (tmp_path / first).write_bytes(b"")
+    (tmp_path / last).write_bytes(encode(grey(1, 6, 5)))
+    (tmp_path / "dog/0.png").write_bytes(b"just text")
+    readable, size = "must be a readable image", "(with `size`, images are resized and cut to one)"
+    assert refusal(tmp_path).split("; ") == [
+        f"{tmp_path}/cat/0.png: {readable} (0 bytes)",
+        f"{tmp_path}/dog/0.png: {readable} (none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",
+        f"{tmp_path}/dog/4.png: must be 4 x 4 pixels like the first image, got 5 x 6 {size}",
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"size": 4}])
+def test_of_many_damaged_images_ten_are_named(tmp_path, options):
+    files = layout("", count=8)
+    fill(tmp_path, files)
+    for file in files:
+        (tmp_path / file).write_bytes(b"")
+    said = refusal(tmp_path, **options)
+    assert [f"{tmp_path}/{file}:" in said for file in files] == [True] * 10 + [False] * 6
+    assert said.endswith(" (these are the first 10)")
+
+
+def test_images_that_may_not_be_read_are_named_with_the_others(tmp_path, monkeypatch):
+    """As root may read everything, the system's answer is made up."""
+    fill(tmp_path, layout(""))
+
+    def refuse(path):
+        if path.endswith("1.png"):
+            raise ConfigError(f"{path}: no")
+        return Path(path).read_bytes()
+
+    monkeypatch.setattr("dasm.folders.read_bytes", refuse)
+    assert refusal(tmp_path, size=4) == f"{tmp_path}/cat/1.png: no; {tmp_path}/dog/1.png: no"
 
 
 def test_a_decompression_bomb_is_named(tmp_path):

@@ -203,7 +203,7 @@ def test_an_image_that_is_only_a_path_is_not_followed(folder):
     )
     for split in ("train", "test"):
         pq.write_table(pa.table({"image": rows, "label": pa.array(LABELS)}), folder / f"{split}.parquet")
-    assert refusal(folder) == f"{folder}/train.parquet: row 0 must hold the bytes of an image, got none"
+    assert refusal(folder).startswith(f"{folder}/train.parquet: row 0 must hold the bytes of an image, got none; ")
 
 
 def test_bytes_that_are_no_image_are_refused_with_their_row(folder):
@@ -375,7 +375,7 @@ def test_a_path_that_climbs_out_of_the_folder_is_not_followed(folder):
     )
     for split in ("train", "test"):
         pq.write_table(pa.table({"image": rows, "label": pa.array(LABELS)}), folder / f"{split}.parquet")
-    assert refusal(folder) == f"{folder}/train.parquet: row 0 must hold the bytes of an image, got none"
+    assert refusal(folder).startswith(f"{folder}/train.parquet: row 0 must hold the bytes of an image, got none; ")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from pipeline import enough
 from pipeline.__main__ import main
 from tests.graph import ROOT
 from tests.handmade import digests
@@ -27,6 +28,7 @@ PICTURES = {"name": "image_folder", "root": "in", "size": 4, "color": "grey"}
 PARQUET = {"name": "parquet", "root": "in", "color": "grey", "validation": 0.3}
 TENSOR = {"name": "tensor", "path": "in/set.safetensors"}
 IMAGENET = {"name": "imagenet_subset", "root": "in", "classes": "in/list.txt", "size": 4}
+AGAIN = "; once that is mended: `dvc repro --force prepare`"
 PHOTOGRAPH = encode(noise(40, 50, 3), "JPEG")
 
 
@@ -42,9 +44,14 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def study(data):
+def study(data, images=1):
+    """Parameters, and what `check` would say of them: how many images of a class an arm starts from."""
     with Path("params.yaml").open("w") as file:
         YAML().dump({"seed": 0, "threads": 1, "data": data}, file)
+    enough.NEEDS.parent.mkdir(parents=True, exist_ok=True)
+    needs = [{"who": "arm x", "images": 1, "why": "1 for a segment"}]
+    needs += [{"who": "control y", "images": images, "why": f"{images} for the whole set"}]
+    enough.NEEDS.write_text(json.dumps(needs))
 
 
 def a_file(path, content):
@@ -186,7 +193,7 @@ def refused(capsys):
     assert main(["prepare"]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert digests(Path()) == before
-    assert [path.name for path in Path().glob("data/*")] in ([], ["real"])
+    assert [path.name for path in Path().glob("data/*")] in (["blueprint"], ["blueprint", "real"])
     return said
 
 
@@ -214,7 +221,7 @@ def test_what_may_not_be_read_is_named(capsys, monkeypatch, opened):
     monkeypatch.setattr(opened, refuse, raising=False)
     what = {"dasm.decode.open": "in/dog/3.png: must be a readable image", "os.scandir": "in/dog: must be a readable fo"}
     said = refused(capsys)
-    assert said.startswith(f"error: {what[opened]}") and said.endswith("(Permission denied)")
+    assert said.startswith(f"error: {what[opened]}") and said.endswith(f"(Permission denied){AGAIN}")
 
 
 @pytest.mark.usefixtures("project")
@@ -284,4 +291,36 @@ def test_a_network_of_the_benchmark_that_is_too_large_for_the_pictures_is_named_
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: benchmark.networks[1]: sides must be >= 12 for lenet, got (4, 4)"
     )
-    assert not (project / "data").exists()
+    assert not (project / "data/real").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_class_with_fewer_pictures_than_an_arm_starts_from_is_named_before_anything_is_read(capsys):
+    study(PICTURES | {"size": 8}, images=4)  # five of each class, one for the test and one for validation
+    fill(Path("in"), {"cat/5.png": 1})
+    assert refused(capsys) == (
+        "error: in: class 1 (dog) must have at least 4 training images for control y (4 for the whole set), got 3 of"
+        f" its 5 pictures (add pictures, or make ipc of the segments or matching.factor smaller){AGAIN}"
+    )
+    study(PICTURES | {"size": 8}, images=5)
+    assert "got 3 of its 5 pictures, and too few in 2 classes in all (" in refused(capsys)
+    study(PICTURES | {"size": 8}, images=3)
+    assert main(["prepare"]) == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_all_damaged_pictures_are_named_at_once_with_the_way_to_go_on(capsys):
+    for name in ("cat/1", "cat/3", "dog/2"):
+        Path(f"in/{name}.png").write_bytes(b"")
+    study(PICTURES)
+    rule = "must be a readable image (0 bytes)"
+    assert refused(capsys) == f"error: in/cat/1.png: {rule}; in/cat/3.png: {rule}; in/dog/2.png: {rule}{AGAIN}"
+
+
+@pytest.mark.usefixtures("project")
+def test_without_a_blueprint_it_says_what_makes_one(capsys):
+    study(PICTURES)
+    enough.NEEDS.unlink()
+    assert main(["prepare"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == "error: data/blueprint/needs.json: no such file (`dvc repro` makes what a stage reads)"

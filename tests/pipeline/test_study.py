@@ -311,7 +311,7 @@ def run_in(folders, *commands, **environment):
 
 DAMAGES = {
     "s0.parquet: must be a readable": lambda root: (root / "data/distilled/dasm/1/s0.parquet").write_bytes(b"PAR1"),
-    "must have at least 1200 images, got": lambda root: edit(
+    "must have at least 1200 training images, got": lambda root: edit(
         root, lambda s: s["matching"].update(factor=1) or s["segment"]["s1"].update(ipc=1200)
     ),
     "distill@dasm-s1: iteration ": lambda root: edit(root, lambda s: s["matching"].update(learning_rate=1e30)),

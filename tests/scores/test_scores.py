@@ -1,6 +1,7 @@
 """The contract of every score in the folder, and each of them by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,12 +17,15 @@ from tests.conftest import make_blobs
 from tests.handmade import answering, listed, one_hot_set, readings, with_batch_norm
 
 every_score = pytest.mark.parametrize("name", listed("scores"))
-# Entropy is blind to the label: a sure wrong answer is as easy as a sure right one.
-every_score_that_knows_the_label = pytest.mark.parametrize("name", [n for n in listed("scores") if n != "entropy"])
 
 
 def made(name) -> Score:
     return build(Score, {"name": name}, "score")
+
+
+# To the others a sure wrong answer is as easy as a sure right one.
+KNOWING = [name for name in listed("scores") if made(name).knows_the_label]
+every_score_that_knows_the_label = pytest.mark.parametrize("name", KNOWING)
 
 
 def scored(name, data, snapshots):
@@ -40,6 +44,17 @@ def test_a_surer_wrong_answer_is_not_easier(name):
     classifier = answering(torch.tensor([[4.0, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 4.0]]))
     scores = scored(name, one_hot_set([0, 0, 0, 0], classes=2), [classifier] * 3).tolist()
     assert scores == sorted(scores) and scores[0] < scores[-1]
+
+
+@pytest.mark.parametrize("name", [name for name in listed("scores") if name not in KNOWING])
+def test_a_score_that_says_it_does_not_know_the_label_does_not_look_at_it(name):
+    data, classifier = make_blobs(4, 0), with_batch_norm()
+    other = replace(data, labels=(data.labels + 1) % 3)
+    assert torch.equal(scored(name, data, [classifier] * 3), scored(name, other, [classifier] * 3))
+
+
+def test_all_scores_but_the_entropy_know_the_label():
+    assert {"loss", "el2n", "margin"} <= set(KNOWING) and "entropy" not in KNOWING
 
 
 @every_score

@@ -1,0 +1,76 @@
+"""How many images of a class every arm starts from, against those that there are."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dasm.errors import ConfigError
+from pipeline import enough, layout, params
+from pipeline.needs import needs
+from pipeline.study import parse
+from tests.graph import ROOT
+
+STUDY = params.read(ROOT / "studies/pictures/params.yaml")
+DIGITS = params.read(ROOT / "params.yaml")
+
+
+def wanted(study):
+    return {need["who"]: need["images"] for need in needs(parse(study), study)}
+
+
+def test_every_kind_of_arm_starts_from_what_it_makes():
+    """Segments of two images of 2 x 2 tiles, or all six at once; coresets are picked as a whole."""
+    assert wanted(STUDY) == {"arm dasm": 2 * 4, "control idc": 6 * 4, "coreset random": 6}
+    assert {need["why"] for need in needs(parse(STUDY), STUDY)} == {
+        "2 x 2 x 2 for a segment",
+        "6 x 2 x 2 for the whole set at once",
+        "6 for the whole set",
+    }
+
+
+def test_departures_of_an_arm_count_and_mosaics_go_by_the_factor_of_the_study():
+    study = copy.deepcopy(DIGITS)
+    assert wanted(study) == {"arm dasm": 5, "control sequential": 5, "control idc": 10} | {
+        f"coreset {name}": 10 for name in ("random", "mosaic")
+    }
+    study["matching"]["factor"] = 2
+    study["method"]["idc"]["matching"] = {"factor": 3}
+    study["method"]["dasm"] = {"matching": {"factor": 1}}
+    study["segment"]["s1"]["ipc"] = 7
+    assert wanted(study) == {"arm dasm": 7, "control sequential": 7 * 4, "control idc": 14 * 9} | {
+        "coreset random": 14,
+        "coreset mosaic": 14 * 4,
+    }
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Images that are prepared: of class a three for training and one each for choices and the benchmark, of b two."""
+    monkeypatch.chdir(tmp_path)
+    layout.REAL.mkdir(parents=True)
+    enough.NEEDS.parent.mkdir()
+    (layout.REAL / "meta.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    for split, labels in {"train": [0, 1, 0, 1, 0], "validation": [0, 1], "test": [0, 1]}.items():
+        np.save(layout.REAL / f"{split}.labels.npy", np.array(labels))
+    return tmp_path
+
+
+def need(*images):
+    enough.NEEDS.write_text(json.dumps([{"who": f"arm {n}", "images": n, "why": "because"} for n in images]))
+
+
+@pytest.mark.usefixtures("project")
+def test_prepared_images_are_compared_with_the_arm_that_wants_most():
+    need(1, 2)
+    enough.check_prepared("data")
+    need(1, 3, 2)
+    rule = (
+        r"^data: class 1 \(b\) must have at least 3 training images for arm 3 \(because\), got 2 of its 4 pictures \("
+    )
+    with pytest.raises(ConfigError, match=rule):
+        enough.check_prepared("data")
+    Path("data/real/meta.json").unlink()
+    enough.check_prepared("data")
