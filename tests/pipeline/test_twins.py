@@ -464,6 +464,7 @@ def test_a_neighbour_whose_earlier_files_are_damaged_is_a_twin_all_the_same(done
     (layout.distilled("alone", 2) / "s0.parquet").write_bytes(b"PAR1")
     done.clear()
     study = changed("method", {})
+    study["controls"] = [*study["controls"], "alike"]
     _pretend(monkeypatch, study, "cpu")
     beginning.main("alike")
     distil("alike")
