@@ -20,9 +20,11 @@ from pydantic import Field
 from pipeline import dag, procs
 from pipeline.dag import ReproduceError
 
-# Prefect reads both on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
+# Prefect reads these on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+# A temporary server that is stopped in the middle of its bookkeeping says so in a hundred lines.
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 
 from prefect import allow_failure, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
