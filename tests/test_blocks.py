@@ -25,7 +25,15 @@ def drawn_at_once(data, weights, stream, label, batch_size, iteration):
         generator = rng.generator(stream, "class", label, epoch)
         order = torch.randperm(len(members), generator=generator)[position * size : (position + 1) * size]
     else:
-        order = torch.multinomial(own, size, generator=rng.generator(stream, "class", label, iteration))
+        # One draw, then equal steps through the weights laid end to end in a random order.
+        generator = rng.generator(rng.derive(stream, "class", label, iteration))
+        mixed = torch.randperm(len(members), generator=generator).tolist()
+        first = float(torch.rand((), dtype=torch.float64, generator=generator))
+        order, end = [], 0.0
+        for image in mixed:
+            end += float(own[image])
+            while len(order) < size and (len(order) + first) / size * float(own.sum()) < end:
+                order.append(image)
     return members[order].tolist()
 
 

@@ -465,6 +465,7 @@ def test_a_neighbour_whose_earlier_files_are_damaged_is_a_twin_all_the_same(done
     done.clear()
     study = changed("method", {})
     study["controls"] = [*study["controls"], "alike"]
+    monkeypatch.setattr("pipeline.params.read", lambda: study)
     _pretend(monkeypatch, study, "cpu")
     beginning.main("alike")
     distil("alike")
