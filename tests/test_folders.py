@@ -116,5 +116,5 @@ def test_no_pixel_is_read_before_it_is_needed(tmp_path):
     paths = [[str(tmp_path / f"{label}{i}.png") for i in range(4)] for label in range(2)]
     source = file_source("x", ("a", "b"), {"train": paths}, Decoder(size=4), seed=0, validation=0.3, test=0.3)
     assert source.image_shape == (3, 4, 4) and np.bincount(source.labels).tolist() == [4, 4]
-    missing = "; ".join(f"{path}: must be a readable image (No such file or directory)" for path in [*paths[0], *paths[1]])
-    assert refusal(source.task) == missing
+    missing = [f"{path}: must be a readable image (No such file or directory)" for path in (*paths[0], *paths[1])]
+    assert refusal(source.task) == "; ".join(missing)
