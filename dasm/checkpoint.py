@@ -1,7 +1,6 @@
-"""One file that long work is continued from: written under a temporary name, synced, then renamed."""
+"""One file that long work is continued from."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import final
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from dasm.files import write_atomically
 
 
 @final
@@ -40,12 +41,8 @@ class Checkpoint:
         """Save what `tensors` returns if the last save is old enough."""
         if time.monotonic() - self._saved < self._every:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
+        write_atomically(self._path, lambda file: save_file(found, file))
         self._saved = time.monotonic()
 
     def remove(self) -> None:

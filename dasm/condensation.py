@@ -129,7 +129,7 @@ def class_distances(
     for label in ranks.mine(real.data.num_classes):
         shared = state.shared.of_class(label, iteration, stream)
         images = state.sampler.draw(real, label, sizes[0], iteration, network=network, updates=updates)
-        target = [gradient.detach() for gradient in weight_gradients(network, images, label, shared)]
+        target = weight_gradients(network, images, label, shared)
         images = synthetic.draw(label, sizes[1], iteration)
         yield row_distance(weight_gradients(network, images, label, shared, differentiable=True), target)
 

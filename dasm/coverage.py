@@ -11,7 +11,6 @@ however many they are:
 3. Of a set of more than 1.7 n images, evenly spaced ones are looked at, because k cannot be less than one.
 """
 
-from collections.abc import Callable
 from math import e
 from typing import final
 
@@ -32,7 +31,7 @@ class Coverage:
         """Take the features of n real images."""
         self._real = real
         self._same = _SAME * float((real - real.mean(0)).norm(dim=1).mean())
-        self._radii: dict[int, Tensor] = {}
+        self._radii: dict[int, tuple[Tensor, Tensor]] = {}
 
     def of(self, images: Float[Tensor, "m d"]) -> Float[Tensor, " n"]:
         """Return for every real image how far it is covered, in [0, 1]; not a number where the set holds it.
@@ -52,15 +51,15 @@ class Coverage:
                 apart = apart[:, torch.arange(most) * len(images) // most]
             nearest = apart[others].amin(1)
             fewer, share = neighbours(count, apart.shape[1])
-            radius = self._radius if count == len(self._real) else _radii(self._real[others])
-            covered[others] = share * (nearest <= radius(fewer + 1)).double()
-            if fewer:
-                covered[others] += (1 - share) * (nearest <= radius(fewer)).double()
+            nearer, further = (
+                _radii(self._real[others], fewer) if count < len(self._real) else self._radii_of_all(fewer)
+            )
+            covered[others] = share * (nearest <= further).double() + (1 - share) * (nearest <= nearer).double()
         return covered
 
-    def _radius(self, nearest: int) -> Float[Tensor, " n"]:
+    def _radii_of_all(self, nearest: int) -> tuple[Tensor, Tensor]:
         if nearest not in self._radii:
-            self._radii[nearest] = _radii(self._real)(nearest)
+            self._radii[nearest] = _radii(self._real, nearest)
         return self._radii[nearest]
 
 
@@ -84,6 +83,7 @@ def distances(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> Float[T
     return torch.cdist(one.double(), other.double()).cpu()
 
 
-def _radii(real: Float[Tensor, "n d"]) -> Callable[[int], Float[Tensor, " n"]]:
-    apart = distances(real, real).fill_diagonal_(torch.inf)
-    return lambda nearest: apart.kthvalue(nearest, dim=1).values
+def _radii(real: Float[Tensor, "n d"], nearest: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    # To the neighbours number `nearest` and one more. An image is its own neighbour number 0, within which is nobody.
+    apart = distances(real, real).fill_diagonal_(-torch.inf)
+    return apart.kthvalue(nearest + 1, dim=1).values, apart.kthvalue(nearest + 2, dim=1).values

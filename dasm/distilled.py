@@ -1,7 +1,7 @@
 """A distilled set as others use it: a torch data set of training images that knows where it comes from."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from dasm.errors import ConfigError, require
 from dasm.formation import decode, decoded_count
-from dasm.lineage import FIELDS, parts
+from dasm.lineage import FIELDS, content, parts
 from dasm.segments import decoded
 from dasm.types import LabelledImages, Segment, normalise
 
@@ -61,6 +61,22 @@ class DistilledSet(Dataset[tuple[Tensor, int | Tensor]]):
         require(self.labels in LABELS, f"labels must be one of {', '.join(LABELS)}", self.labels)
         if self.labels == "soft" and not self.soft:
             raise ConfigError("labels must be auto or hard, because no segment stores soft ones, got 'soft'")
+
+    @staticmethod
+    def of(segments: Sequence[Segment], real: LabelledImages, **recorded: object) -> "DistilledSet":
+        """Return segments as they come from `Sequential.distil` as a set, each recording the one before it by hash.
+
+        Args:
+            segments: the first one first; at least one.
+            real: the real images that they were distilled from, for class names and channel statistics.
+            recorded: plain values to keep with every segment, such as `arm` or `recipe`.
+        """
+        shared = {"class_names": list(real.class_names), "mean": real.mean.tolist(), "std": real.std.tolist()}
+        provenance = list[dict[str, Any]]()
+        for segment in segments:
+            meta = {**shared, **recorded, "parent": provenance[-1]["content"] if provenance else None}
+            provenance.append({**meta, "content": content(segment, meta)})
+        return DistilledSet(segments=tuple(segments), provenance=tuple(provenance))
 
     def __len__(self) -> int:
         """Return the number of training images."""

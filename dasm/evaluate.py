@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.errors import ConfigError, require
-from dasm.networks import Classifier, Network, predict
+from dasm.networks import Classifier, Network, finite, predict
 from dasm.together import Training, train_all
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages, Task, join, prefixes
@@ -73,16 +73,11 @@ def correct(network: Classifier, data: LabelledImages) -> Bool[Tensor, " n"]:
     Raises:
         ConfigError: the network has diverged, and answers nothing.
     """
-    logits = predict(network, data)
-    wrong = int((~logits.isfinite()).any(1).sum())
-    rule = "protocol: logits of a trained network must be finite"
-    require(
-        wrong == 0, rule, f"{wrong} of {len(logits)} that are not", "a smaller learning_rate of its recipe may help"
-    )
+    logits = finite(predict(network, data), "protocol: logits of a trained network")
     return logits.argmax(1).eq(data.labels)
 
 
-def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callable[[Int64[Tensor, "k t"]], float]:
+def judge(protocol: Protocol, network: Network, task: Task, seed: int) -> Callable[[Int64[Tensor, "k t"]], float]:
     """Return a function that trains one network on chosen real images and gives its accuracy on `validation`.
 
     The network starts from the same weights whatever the images, and from other ones than those of the benchmark.
@@ -91,14 +86,14 @@ def judge(protocol: Protocol, network: Network, task: Task, root: int) -> Callab
 
     def accuracy_of(rows: Int64[Tensor, "k t"]) -> float:
         chosen = task.train.subset(rows.flatten().to(task.train.labels.device))
-        (trained,) = trainer.train(chosen, protocol.steps, rng.derive(root, "judge"))
+        (trained,) = trainer.train(chosen, protocol.steps, rng.derive(seed, "judge"))
         return accuracy(trained, task.validation)
 
     return accuracy_of
 
 
 def evaluate(
-    protocol: Protocol, network: Network, parts: Sequence[LabelledImages], task: Task, root: int
+    protocol: Protocol, network: Network, parts: Sequence[LabelledImages], task: Task, seed: int
 ) -> list[Accuracy]:
     """Train one architecture several times on a set.
 
@@ -109,7 +104,7 @@ def evaluate(
         network: architecture.
         parts: decoded training images, segment by segment; a set without segments is a single part.
         task: its validation and test images are looked at once, after the last step.
-        root: root seed.
+        seed: root seed; any integer.
 
     Raises:
         ConfigError: the training set misses a class; a network has diverged.
@@ -119,15 +114,17 @@ def evaluate(
     if missing:
         raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")
     trainer = Trainer(network=network, recipe=protocol.recipe)
-    streams = [rng.derive(root, "benchmark", seed) for seed in range(protocol.seeds)]
+    streams = [rng.derive(seed, "benchmark", number) for number in range(protocol.seeds)]
     trained = train_all(trainer, training, protocol.steps, streams, before=before, training=protocol.training)
-    tested = [correct(network, task.test) for (network,) in trained]
-    return [
-        Accuracy(
-            seed=seed,
-            validation=accuracy(network, task.validation),
-            test=float(right.double().mean()),
-            right=tuple(right.tolist()),
+    found = []
+    for number, (classifier,) in enumerate(trained):
+        right = correct(classifier, task.test)
+        found.append(
+            Accuracy(
+                seed=number,
+                validation=accuracy(classifier, task.validation),
+                test=float(right.double().mean()),
+                right=tuple(right.tolist()),
+            )
         )
-        for seed, ((network,), right) in enumerate(zip(trained, tested, strict=True))
-    ]
+    return found

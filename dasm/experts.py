@@ -21,7 +21,7 @@ from torch.nn.utils import parameters_to_vector
 
 from dasm import rng
 from dasm.errors import require
-from dasm.networks import Classifier
+from dasm.networks import Classifier, Network
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
 
@@ -54,6 +54,12 @@ class Experts:
         require(self.epochs >= 1, "epochs must be >= 1", self.epochs)
         require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
 
+    def check(self, epochs: int, network: Network) -> None:
+        """Refuse fewer epochs than an objective follows, and another architecture than that of the matching network."""
+        require(self.epochs >= epochs, f"experts.epochs must be >= {epochs}", self.epochs)
+        same = self.trainer.network == network
+        require(same, f"experts.trainer.network must be that of the matching, {network}", self.trainer.network)
+
     def train(
         self,
         real: LabelledImages,
@@ -85,10 +91,10 @@ class Experts:
 
     def _start(self, trainer: Trainer, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
         learner, recipe = trainer.start(real, stream), trainer.recipe
-        for run in recipe.same(range(self.prefix_steps if prefix is not None else 0), self.prefix_steps):
-            assert prefix is not None, "there are no steps without one"
-            rate = recipe.rate(run.start, self.prefix_steps)
-            learner.steps(prefix, run.start, len(run), rng.derive(stream, "prefix"), rate)
+        if prefix is not None:
+            for run in recipe.same(range(self.prefix_steps), self.prefix_steps):
+                rate = recipe.rate(run.start, self.prefix_steps)
+                learner.steps(prefix, run.start, len(run), rng.derive(stream, "prefix"), rate)
         return learner.network
 
     def _follow(

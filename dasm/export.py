@@ -20,9 +20,10 @@ from torch import Tensor
 
 from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError
+from dasm.files import write_atomically
 from dasm.lineage import parts
 from dasm.png import encode
-from dasm.tables import segment_columns, write_atomically, write_table
+from dasm.tables import segment_columns, write_table
 
 #: Names inside an exported folder.
 PARQUET, SAFETENSORS, IMAGES = "distilled.parquet", "distilled.safetensors", "images"

@@ -20,6 +20,9 @@ from dasm.types import Segment
 #: What a segment says of itself; whatever else is recorded with it is its provenance.
 FIELDS = tuple(field.name for field in fields(Segment))
 
+#: Segments that follow each other, each with its provenance.
+Lineage = list[tuple[Segment, dict[str, Any]]]
+
 _SHOWN = 12  # hexadecimal digits in a message
 
 

@@ -14,12 +14,10 @@ from torch import Tensor
 from dasm.distilled import DistilledSet, described
 from dasm.errors import ConfigError, require
 from dasm.export import DESCRIPTION, PARQUET, image_names
-from dasm.lineage import FIELDS, naming, verify
+from dasm.lineage import FIELDS, Lineage, naming, verify
 from dasm.png import decode_image
 from dasm.tables import read_chain, read_table, segment_files, segment_of
 from dasm.types import Segment
-
-Links = list[tuple[Segment, dict[str, Any]]]
 
 
 def load(path: str | os.PathLike[str], prefix_ipc: int | None = None, labels: str = "auto") -> DistilledSet:
@@ -43,7 +41,7 @@ def load(path: str | os.PathLike[str], prefix_ipc: int | None = None, labels: st
         return found if prefix_ipc is None else found.prefix(prefix_ipc)
 
 
-def _links(path: Path) -> Links:
+def _links(path: Path) -> Lineage:
     if not path.exists():
         raise ConfigError(f"{path}: no such file or folder")
     if path.is_dir():
@@ -60,7 +58,7 @@ def _links(path: Path) -> Links:
     return readers[path.suffix](path)
 
 
-def _from_parquet(path: Path) -> Links:
+def _from_parquet(path: Path) -> Lineage:
     table, meta = read_table(path, "set/1", "segment/2")
     if "segments" not in meta:
         return read_chain([path])
@@ -74,7 +72,7 @@ def _from_parquet(path: Path) -> Links:
         return _verified(links, len(table))
 
 
-def _from_safetensors(path: Path) -> Links:
+def _from_safetensors(path: Path) -> Lineage:
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get("dasm", "{}")
@@ -93,7 +91,7 @@ def _from_safetensors(path: Path) -> Links:
         return _verified(links, len(tensors["images"]))
 
 
-def _from_images(folder: Path) -> Links:
+def _from_images(folder: Path) -> Lineage:
     with naming(folder / DESCRIPTION):
         description = _parsed((folder / DESCRIPTION).read_text(), "images/1")
         found = []
@@ -126,7 +124,7 @@ def _parsed(text: str, schema: str) -> Mapping[str, Any]:
     return description
 
 
-def _verified(links: Links, count: int) -> Links:
+def _verified(links: Lineage, count: int) -> Lineage:
     described_images = sum(len(segment.labels) for segment, _ in links)
     require(count == described_images, f"must hold {described_images} images", count)
     verify((f"segment {segment.index}", segment, provenance) for segment, provenance in links)

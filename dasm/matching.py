@@ -16,6 +16,7 @@ from dasm.errors import ConfigError, require
 from dasm.history import History
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.precision import products
 from dasm.progress import Progress
 from dasm.train import Trainer
 from dasm.types import LabelledImages
@@ -102,9 +103,7 @@ class Matching:
         found = surroundings or Surroundings()
         if self.objective.needs_experts and not found.experts:
             name = type(self.objective).__name__.lower()
-            raise ConfigError(
-                f"objective: {name} must be given expert trajectories, got none (see the experts section)"
-            )
+            raise ConfigError(f"objective: {name} must be given expert trajectories, got none (see `dasm.experts`)")
         return self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"), found)
 
     def optimise(
@@ -149,7 +148,7 @@ class Matching:
         progress = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
         optimiser, history = progress.optimiser, progress.history
         batches, synthetic = self._batches(progress.pixels, frozen, real, weights, stream)
-        with counting(progress.counts):
+        with counting(progress.counts), products("fp32", real.labels.device.type):
             done = progress.restore(checkpoint)
             for iteration in track(range(done, iterations)):
                 if self._settled(history, iteration):

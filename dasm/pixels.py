@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import cos, pi
 from typing import Literal, final
 
@@ -138,15 +139,14 @@ class PixelSGD(PixelOptimiser):
     -rate * (mu + mu^2 + ... + mu^j) * v and leave mu^j * v in the buffer. With one turn it is plain SGD.
     """
 
-    def __init__(
-        self, pixels: Sequence[Tensor], rate: float, momentum: float, turns: int, unit: Tensor | None = None
-    ) -> None:
+    def __init__(self, pixels: Sequence[Tensor], rate: float, momentum: float, turns: int, unit: Tensor) -> None:
         """Start at rest; `turns` is the number of classes, or 1; `unit` scales the gradient channel by channel."""
         super().__init__(pixels)
         self._rate = rate
         self._momentum = momentum
         self._turns = turns
-        self._unit = torch.ones((), device=pixels[0].device) if unit is None else unit.to(pixels[0])
+        self._reach = [0.0, *accumulate(momentum**j for j in range(1, turns))]
+        self._unit = unit.to(pixels[0])
         self.velocity = [torch.zeros_like(images) for images in pixels]
 
     @torch.no_grad()
@@ -171,8 +171,7 @@ class PixelSGD(PixelOptimiser):
         return min(index, self._turns - 1)
 
     def _coast(self, index: int, moves: int) -> None:
-        reach = sum(self._momentum**j for j in range(1, moves + 1))
-        self._pixels[index].sub_(self.velocity[index], alpha=self._rate * reach)
+        self._pixels[index].sub_(self.velocity[index], alpha=self._rate * self._reach[moves])
         self.velocity[index].mul_(self._momentum**moves)
 
 

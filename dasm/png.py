@@ -23,15 +23,15 @@ def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
 
 
 def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
-    """Return the 8-bit grey or RGB pixels of an encoded image; every other mode becomes RGB.
+    """Return the 8-bit grey or RGB pixels of a PNG; every other mode becomes RGB.
 
     Raises:
-        ConfigError: no image, or a damaged one.
+        ConfigError: no PNG, or a damaged one. (A set may come from anybody, and other formats hold programs.)
     """
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
             image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
             pixels = np.array(image)
     except _UNREADABLE as error:
-        raise ConfigError(f"must be a readable image ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"must be a readable PNG ({' '.join(str(error).split())})") from error
     return torch.from_numpy(pixels[:, :, None] if pixels.ndim == 2 else pixels).permute(2, 0, 1).contiguous()

@@ -6,8 +6,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.errors import require
-from dasm.networks import Classifier, embed, predict
+from dasm.networks import Classifier, embed, finite, predict
 from dasm.types import LabelledImages
 
 
@@ -15,7 +14,7 @@ from dasm.types import LabelledImages
 class Reading:
     """One network read over one set, un-augmented, in evaluation mode, without gradients.
 
-    Asking raises `ConfigError` where the network has diverged: by what is no number, no image is harder than another.
+    Asking raises `ConfigError` where the network has diverged: what is no number ranks no images.
     """
 
     def __init__(self, network: Classifier, data: LabelledImages) -> None:
@@ -26,16 +25,9 @@ class Reading:
     @cached_property
     def logits(self) -> Float[Tensor, "n k"]:
         """Logits of every image."""
-        return _finite(predict(self._network, self._data), "logits")
+        return finite(predict(self._network, self._data), "evaluator: logits of real images")
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
         """What the last linear layer reads, for every image."""
-        return _finite(embed(self._network, self._data), "features")
-
-
-def _finite(found: Float[Tensor, "n d"], what: str) -> Float[Tensor, "n d"]:
-    wrong = int((~found.isfinite()).any(1).sum())
-    rule = f"evaluator: {what} of real images must be finite"
-    require(wrong == 0, rule, f"{wrong} of {len(found)} that are not", "a smaller learning_rate of its recipe may help")
-    return found
+        return finite(embed(self._network, self._data), "evaluator: features of real images")

@@ -80,8 +80,7 @@ def distil_segment(
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
-    around = Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
-    state = matching.prepare(real, stream, around)
+    state = matching.prepare(real, stream, _around(prefix, real, experts))
     pixels, history = matching.optimise(
         initial,
         real,
@@ -89,7 +88,7 @@ def distil_segment(
         iterations=plan.iterations,
         planned_ipc=planned_ipc,
         stream=stream,
-        frozen=_by_class(matching, prefix, real) if prefix else (),
+        frozen=_by_class(matching.factor, prefix, real) if prefix and matching.match_prefix else (),
         state=state,
         checkpoint=checkpoint,
         track=track,
@@ -99,6 +98,11 @@ def distil_segment(
     segment = stored_segment(freeze(pixels.flatten(0, 1)), sources, lower=lower, upper=upper, **made)
     extras = matching.objective.finish(state, decoded([segment], real))
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
+
+
+def _around(prefix: Sequence[Segment], real: LabelledImages, experts: Sequence[Float[Tensor, "e p"]]) -> Surroundings:
+    # Not kept by the caller: where the objective does not ask for the prefix, nobody holds its decoded images.
+    return Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
 
 
 def bounds(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"] | None, real: LabelledImages) -> tuple[float, float]:
@@ -147,10 +151,9 @@ def stored_segment(
     )
 
 
-def _by_class(matching: Matching, prefix: Sequence[Segment], real: LabelledImages) -> list[Float[Tensor, "p c h w"]]:
-    if matching.match_prefix:
-        other = next((segment.factor for segment in prefix if segment.factor != matching.factor), None)
-        require(other is None, f"factor must be {other} with match_prefix, as in the frozen segments", matching.factor)
+def _by_class(factor: int, prefix: Sequence[Segment], real: LabelledImages) -> list[Float[Tensor, "p c h w"]]:
+    other = next((segment.factor for segment in prefix if segment.factor != factor), None)
+    require(other is None, f"factor must be {other} with match_prefix, as in the frozen segments", factor)
     frozen = stored(prefix, real)
     return [frozen.pixels(frozen.members(label)) for label in range(real.num_classes)]
 

@@ -1,6 +1,5 @@
-"""From evaluators to the next window: score the real set, keep a part of it."""
+"""From difficulty to the next window: which part of the real set is kept."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -9,10 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.difficulty import Difficulty, measure
-from dasm.networks import Classifier
+from dasm.difficulty import Difficulty
 from dasm.scores import Score
-from dasm.types import LabelledImages
 from dasm.windows import Progress, Window
 
 
@@ -33,39 +30,6 @@ class Selection:
     window: Window
     first_window: Literal["all", "window"] = "all"
 
-    def choose(
-        self,
-        real: LabelledImages,
-        evaluators: Sequence[Sequence[Classifier]],
-        *,
-        reference: Sequence[Classifier],
-        first: Difficulty | None,
-        segments: int,
-        prefix_ipc: int,
-        planned_ipc: int,
-        seed: int,
-    ) -> tuple[Difficulty, Float[Tensor, " n"]]:
-        """Score every real image and weigh it for the next segment.
-
-        Args:
-            real: n images.
-            evaluators: for each network its snapshots along training.
-            reference: the networks of state 0; none at state 0 itself.
-            first: difficulty at state 0; None at state 0 itself.
-            segments: number of segments so far.
-            prefix_ipc: images per class distilled so far.
-            planned_ipc: images per class of the whole set.
-            seed: root seed.
-
-        Returns:
-            The difficulty and a weight >= 0 per image.
-        """
-        difficulty = measure(real, evaluators, self.score, reference)
-        weights = self.weigh(
-            difficulty, first=first, segments=segments, prefix_ipc=prefix_ipc, planned_ipc=planned_ipc, seed=seed
-        )
-        return difficulty, weights
-
     def weigh(
         self,
         difficulty: Difficulty,
@@ -76,7 +40,19 @@ class Selection:
         planned_ipc: int,
         seed: int,
     ) -> Float[Tensor, " n"]:
-        """Weigh every real image for the next segment, given its difficulty; the rest is as for `choose`."""
+        """Weigh every real image for the next segment.
+
+        Args:
+            difficulty: of n images, for the networks that learnt the segments so far.
+            first: difficulty at state 0; None at state 0 itself.
+            segments: number of segments so far.
+            prefix_ipc: images per class distilled so far.
+            planned_ipc: images per class of the whole set.
+            seed: root seed.
+
+        Returns:
+            A weight >= 0 per image.
+        """
         if segments == 0 and self.first_window == "all":
             return torch.ones(len(difficulty.labels))
         progress = Progress(

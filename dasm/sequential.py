@@ -3,14 +3,14 @@
 The pipeline runs the same four calls as separate cached stages; `distil` is the whole of it in one place.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from dasm.difficulty import measure
+from dasm.difficulty import check_snapshots, measure
 from dasm.errors import require
 from dasm.evaluators import Evaluators, trained
 from dasm.experts import Experts
@@ -43,11 +43,23 @@ class Sequential:
     experts: Experts | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse values out of range, and parts that do not fit each other."""
         require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
+        if self.selection is not None:
+            check_snapshots(self.selection.score, self.evaluators.snapshots)
+        objective, network = self.matching.objective, self.matching.trainer.network
+        given = self.experts is not None or not objective.needs_experts
+        require(given, f"experts must be given for {type(objective).__name__.lower()}", self.experts)
+        if self.experts is not None:
+            self.experts.check(objective.epochs_needed, network)
 
     def distil(
-        self, real: LabelledImages, plans: Sequence[SegmentPlan], seed: int, prefix: Sequence[Segment] = ()
+        self,
+        real: LabelledImages,
+        plans: Sequence[SegmentPlan],
+        seed: int,
+        prefix: Sequence[Segment] = (),
+        track: Callable[[range], Iterable[int]] = iter,
     ) -> Iterator[Segment]:
         """Yield the segments that follow `prefix`, from easy to hard, each frozen before the next is begun.
 
@@ -57,7 +69,13 @@ class Sequential:
             seed: root seed; any integer.
             prefix: finished segments to go on from. Every segment has its own streams, so a run that goes on ends with
                 the same bytes as one that was never interrupted.
+            track: wraps the iterations of each segment, to show progress.
+
+        Raises:
+            ConfigError: the plans are not those of `prefix` and more; whatever `distil_segment` refuses.
         """
+        held, planned = ([part.ipc for part in parts] for parts in (prefix, plans[: len(prefix)]))
+        require(held == planned, f"plans must begin with those of prefix ({held} images per class)", planned)
         teachers = self.evaluators.train([real], 0, seed) if self.selection is not None else []
         first = measure(real, teachers, self.selection.score) if self.selection is not None and prefix else None
         networks: list[list[Classifier]] = []
@@ -66,13 +84,13 @@ class Sequential:
             if self.selection is not None:
                 if prefix:
                     networks = self.evaluators.train(decoded_parts(prefix, real), state, seed, trained(networks))
-                difficulty, weights = self.selection.choose(
-                    real,
-                    networks or teachers,
-                    reference=trained(teachers) if prefix else (),
+                reference = trained(teachers) if prefix else ()
+                difficulty = measure(real, networks or teachers, self.selection.score, reference)
+                weights = self.selection.weigh(
+                    difficulty,
                     first=first,
                     segments=state,
-                    prefix_ipc=sum(earlier.ipc for earlier in plans[:state]),
+                    prefix_ipc=sum(segment.ipc for segment in prefix),
                     planned_ipc=self.planned_ipc,
                     seed=seed,
                 )
@@ -91,6 +109,7 @@ class Sequential:
                 planned_ipc=self.planned_ipc,
                 seed=seed,
                 experts=experts,
+                track=track,
             )
             prefix = (*prefix, segment)
             yield segment

@@ -6,8 +6,7 @@ from typing import final
 import torch
 
 from dasm import rng
-from dasm.augment import Operation, Transform, draw
-from dasm.errors import require
+from dasm.augment import Operation, Transform, draw, others_than_one
 
 #: Devices on which drawing is slow, and the iterations that are drawn there at once.
 _BLOCKED = ("cuda",)
@@ -45,8 +44,7 @@ class SharedTransforms:
             name: of the draws under their streams.
         """
         self._operations = operations
-        self._others = tuple(operation for operation in operations if operation != "one")
-        require(bool(self._others) or not operations, "augmentation: one must have others to pick from", operations)
+        self._others = others_than_one(operations) if "one" in operations else operations
         self._classes = num_classes
         self._shape = image_shape
         self._stream = rng.derive(stream, name)

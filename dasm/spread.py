@@ -51,15 +51,17 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - t
 
 
 def evenly(batch: Tensor, at_most: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut a batch into pieces of nearly equal length: one of a quarter of `at_most` or less, else an even number.
+    """Cut a batch into pieces of nearly equal length, none longer than `at_most`.
+
+    It stays whole if it has at most a quarter of `at_most` items; else the pieces are even in number.
 
     The answer depends on lengths alone, so that sums over the pieces do not depend on the number of threads; an even
     number keeps two cores, the usual fewest, busy to the end.
     """
     length = batch.shape[dim]
-    pieces = -(-length // max(1, at_most))
+    pieces = max(1, -(-length // max(1, at_most)))
     if 4 * length > at_most:
-        pieces = min(length, pieces + pieces % 2)
+        pieces = min(max(1, length), pieces + pieces % 2)
     return batch.tensor_split(pieces, dim)
 
 

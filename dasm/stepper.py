@@ -66,7 +66,6 @@ class Stepper:
         self._data: LabelledImages | None = None
         self._draws: Draws | None = None
         self._loaded: tuple[Plan, int, tuple[int, ...]] | None = None
-        self._networks = 0
         self._graphs: dict[int, tuple[Callable[[], None], counts.Counts]] = {}
 
     def run(self, data: LabelledImages, first: int, count: int, streams: Sequence[int], rate: float) -> None:
@@ -77,16 +76,17 @@ class Stepper:
         Raises:
             ConfigError: on a GPU, a step cannot be recorded.
         """
-        plan, device = Plan.of(data, self._recipe), data.labels.device.type
+        plan, replayed = Plan.of(data, self._recipe), data.labels.is_cuda and self._recipe.captured
         if data is not self._data:
             self._data = data
             self._forget()
         self._rate.fill_(rate)
-        for step in range(first, first + count):
-            number, row = divmod(step, BLOCK)
-            if self._load(plan, number, tuple(streams)) or step == first:
-                self._row.fill_(row)
-            self._take(plan.size(step), replayed=device == "cuda" and self._recipe.captured)
+        with torch.cuda.device_of(self._row):  # streams and recordings are those of the current device
+            for step in range(first, first + count):
+                number, row = divmod(step, BLOCK)
+                if self._load(plan, number, tuple(streams)) or step == first:
+                    self._row.fill_(row)
+                self._take(plan.size(step), len(streams), replayed=replayed)
 
     def _load(self, plan: Plan, number: int, streams: tuple[int, ...]) -> bool:
         if self._loaded == (plan, number, streams):
@@ -98,10 +98,10 @@ class Stepper:
         else:
             for mine, new in zip(self._draws.tensors(), drawn.tensors(), strict=True):
                 mine.copy_(new)
-        self._loaded, self._networks = (plan, number, streams), len(streams)
+        self._loaded = (plan, number, streams)
         return True
 
-    def _take(self, n: int, *, replayed: bool) -> None:
+    def _take(self, n: int, networks: int, *, replayed: bool) -> None:
         if replayed:
             if n not in self._graphs:
                 self._graphs[n] = self._recorded(n)
@@ -111,8 +111,8 @@ class Stepper:
             with counts.aside() as one:
                 self._step(n)
         # A replay calls no layer that could count; `vmap` shows the layers one network of many, and no gradient.
-        images, passes = self._networks * n, 1 if one.backward_images else 3
-        flops = self._networks * passes * one.flops
+        images, passes = networks * n, 1 if one.backward_images else 3
+        flops = networks * passes * one.flops
         counts.count(forward_images=images, backward_images=images, flops=flops, device=one.device)
 
     def _step(self, n: int) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is kept, in and out: distilled segments, difficulty and results as Parquet, networks as safetensors.
+"""What is kept as a table, in and out: segments and difficulty as Parquet; and trained networks, as safetensors.
 
 The same content gives the same bytes: no time, host or path is written. Files are written under a temporary name,
 synced and renamed, so that a reader never sees half of one. A segment is in the Hugging Face image convention:
@@ -6,7 +6,6 @@ synced and renamed, so that a reader never sees half of one. A segment is in the
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,14 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
+from dasm.files import write_atomically
 from dasm.hugging_face import features
-from dasm.lineage import FIELDS, content, naming, verify
+from dasm.lineage import FIELDS, Lineage, content, naming, verify
 from dasm.networks import Classifier
 from dasm.png import decode_image, encode
 from dasm.types import Segment
 
-#: Segments that follow each other, each with its provenance.
-Chain = list[tuple[Segment, dict[str, Any]]]
-
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it, and rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: Mapping[str, Any]) -> None:
@@ -144,7 +131,7 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda file: int(file.stem[1:]))
 
 
-def read_chain(files: Sequence[Path]) -> Chain:
+def read_chain(files: Sequence[Path]) -> Lineage:
     """Read segments that follow each other, each with its provenance."""
     chain = []
     for file in files:

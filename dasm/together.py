@@ -145,7 +145,7 @@ def _together(
     for part in shares(steps, snapshots):
         for stage, run in trainer.runs((*before, data), part, steps):
             stepper.run(stage, run.start, len(run), streams, recipe.rate(run.start, steps))
-        for number, stream in enumerate(streams):
+        for number in range(len(streams)):
             weights = {name: value[number].detach() for name, value in (parameters | buffers).items()}
-            kept[number].append(trainer.copy(weights, data, stream))
+            kept[number].append(trainer.copy(weights, data))
     return kept

@@ -1,6 +1,6 @@
 """The only supervised training loop: matching networks, evaluators and benchmarks all learn here.
 
-Settings of IDC (arXiv 2205.14959) by default: SGD, the rate cut to a fifth at 2/3 and 5/6 of the steps, Siamese
+Settings of IDC (arXiv 2205.14959) by default: SGD, the rate cut to a fifth at 2/3 and 5/6 of the steps, an
 augmentation per image, CutMix on half of the batches. Training is counted in steps, never in epochs, so that sets of
 different sizes get equal compute.
 """
@@ -75,7 +75,7 @@ class Trainer:
         for part in shares(steps, snapshots):
             for stage, run in self.runs((*before, data), part, steps):
                 learner.steps(stage, run.start, len(run), stream, self.recipe.rate(run.start, steps))
-            kept.append(self.copy(learner.network.state_dict(), data, stream))
+            kept.append(self.copy(learner.network.state_dict(), data))
         return kept
 
     def runs(self, stages: Sequence[LabelledImages], part: range, steps: int) -> Iterator[tuple[LabelledImages, range]]:
@@ -87,9 +87,9 @@ class Trainer:
             for run in self.recipe.same(mine, steps):
                 yield stage, run
 
-    def copy(self, weights: Mapping[str, Tensor], data: LabelledImages, stream: int) -> Classifier:
+    def copy(self, weights: Mapping[str, Tensor], data: LabelledImages) -> Classifier:
         """Return a network of its own, in evaluation mode, that holds these weights."""
-        network = self.network.build(data.image_shape, data.num_classes, stream).to(data.labels.device)
+        network = self.network.build(data.image_shape, data.num_classes, 0).to(data.labels.device)
         network.load_state_dict(weights)
         network.precision = self.recipe.precision
         return network.eval()

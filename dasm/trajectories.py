@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dasm.errors import ConfigError
-from dasm.tables import write_atomically
+from dasm.files import write_atomically
 
 _KEY = "weights"
 

@@ -6,13 +6,14 @@ k classes, d features, j evaluators, f multi-formation factor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import final
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 
 
 def normalise(
@@ -44,10 +45,16 @@ class LabelledImages:
     targets: Float[Tensor, "n k"] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse labels that name no class.
+        """Refuse what no network could read, and labels that name no class.
 
-        Those on a GPU, which would have to be waited for, are of sets that were made on the CPU.
+        Labels on a GPU, which would have to be waited for, are of sets that were made on the CPU.
         """
+        read = self.images.dtype == torch.uint8 or self.images.is_floating_point()
+        require(read, "images must be 8-bit or floating point", self.images.dtype)
+        require(self.labels.dtype == torch.int64, "labels must be 64-bit integers", self.labels.dtype)
+        for what, held in (("images", self.images), ("soft labels", self.targets)):
+            if held is not None:
+                require(len(held) == len(self.labels), f"{what} must be as many as labels, {len(self)}", len(held))
         looked_at = len(self.labels) and not self.labels.is_cuda
         if looked_at and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.num_classes:
             raise ConfigError(f"labels must be in [0, {self.num_classes}), got {sorted(set(self.labels.tolist()))}")
@@ -99,15 +106,22 @@ class LabelledImages:
 
 
 def join(parts: Sequence[LabelledImages]) -> LabelledImages:
-    """Return several sets of the same classes as one, in order; a single one is returned as it is."""
+    """Return several sets of the same classes as one, in order; a single one is returned as it is.
+
+    Raises:
+        ConfigError: no set; sets of different classes or kinds of images, or soft labels for some of them alone.
+    """
     if not parts:
         raise ConfigError("segments: must be at least one, got none")
     if len(parts) == 1:
         return parts[0]
-    assert len({part.images.dtype for part in parts}) == 1, "8-bit and floating-point images do not mix"
+    for what, held in (("class names", "class_names"), ("kinds of images", "images.dtype")):
+        found = {attrgetter(held)(part) for part in parts}
+        require(len(found) == 1, f"{what} must be the same in all parts", found)
     images, labels = ([getattr(part, name) for part in parts] for name in ("images", "labels"))
     targets = [part.targets for part in parts if part.targets is not None]
-    assert len(targets) in (0, len(parts)), "soft labels are given for all parts or for none"
+    rule = f"soft labels must be those of all {len(parts)} parts or of none"
+    require(len(targets) in (0, len(parts)), rule, len(targets))
     whole = torch.cat(targets) if targets else None
     return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels), targets=whole)
 
@@ -125,6 +139,10 @@ class Task:
     train: LabelledImages
     validation: LabelledImages
     test: LabelledImages
+
+    def to(self, device: str | torch.device) -> "Task":
+        """Return the data set on another device."""
+        return Task(train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device))
 
 
 @final

@@ -5,7 +5,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
-from dasm.tables import write_atomically
+from dasm.files import write_atomically
 from pipeline import params
 
 # DVC takes minutes to lay out the stages of more.

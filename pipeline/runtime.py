@@ -27,10 +27,10 @@ import dasm
 from dasm import ranks
 from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
+from dasm.files import write_atomically
 from dasm.ledger import Cost, metered
 from dasm.memory import keep_freed_memory
 from dasm.precision import repeatable
-from dasm.tables import write_atomically
 from pipeline import layout, params, sources
 
 log = logging.getLogger("dasm")

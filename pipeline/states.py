@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dasm.tables import read_chain, read_segments, segment_files, write_atomically, write_segment
+from dasm.files import write_atomically
+from dasm.tables import read_chain, read_segments, segment_files, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.errors import ConfigError
-from dasm.tables import write_atomically
+from dasm.files import write_atomically
 from pipeline import blueprint, layout, listing, params, procs
 from pipeline.templates import Stage, stages
 

@@ -184,6 +184,7 @@ def test_the_whole_set_is_the_prefix_and_the_segment_as_it_stands():
     with torch.no_grad():
         batches.pixels[0].add_(3 / 255)
     assert numbers(batches.whole(data).pixels())[:2] == [3, 4], "as it stands, and without a prefix"
+    assert batches.whole(replace(data, targets=torch.eye(2))).targets is None, "those are of the real images"
     assert numbers(whole.pixels())[2:4] == [0, 1], "a copy"
 
 

@@ -135,7 +135,7 @@ def test_images_and_operations_are_counted_once(blobs):
 
 def always_replayed(monkeypatch) -> None:
     take = Stepper._take
-    monkeypatch.setattr(Stepper, "_take", lambda self, n, replayed: take(self, n, replayed=True))
+    monkeypatch.setattr(Stepper, "_take", lambda self, *sizes, replayed: take(self, *sizes, replayed=True))
 
 
 @pytest.mark.parametrize(

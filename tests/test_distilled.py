@@ -16,6 +16,7 @@ from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
+from tests.conftest import make_blobs
 from tests.graph import ROOT
 from tests.handmade import equal_states, stored_images, write_chain
 
@@ -126,6 +127,21 @@ def test_segments_of_different_real_sets_are_no_set(name):
         DistilledSet(segments=segments, provenance=(SHARED, {**SHARED, name: other}))
     with pytest.raises(ConfigError, match=f"^segment 0: must record {name}, got none$"):
         DistilledSet(segments=segments[:1], provenance=({key: SHARED[key] for key in SHARED if key != name},))
+
+
+@pytest.mark.parametrize("form", ["*.parquet", "*.safetensors", "images"])
+def test_fresh_segments_are_a_set_that_can_be_handed_on(tmp_path, form):
+    segments = [stored_images(0, factor=1), stored_images(1)]
+    real = replace(make_blobs(2, 0, classes=2, side=4, channels=3), class_names=("cat", "dog"))
+    fresh = DistilledSet.of(segments, real, arm="mine")
+    assert [recorded["parent"] for recorded in fresh.provenance] == [None, fresh.provenance[0]["content"]]
+    assert (fresh.class_names, fresh.sizes, len(fresh)) == (("cat", "dog"), (2, 4), 4 + 16)
+    assert torch.equal(fresh.mean, real.mean) and torch.equal(fresh.std, real.std)
+    export(tmp_path / "out", fresh)
+    again = dasm.load(next((tmp_path / "out").glob(form)))
+    assert again.content == fresh.content
+    assert [recorded["arm"] for recorded in again.provenance] == ["mine", "mine"]
+    assert torch.equal(again.labelled().images, decoded(segments, real).images)
 
 
 def test_nothing_is_no_set():

@@ -41,13 +41,13 @@ def test_a_network_that_has_diverged_answers_nothing():
 
 def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task):
     protocol = Protocol(recipe=RECIPE, steps=60, seeds=3)
-    found = evaluate(protocol, MLP(width=16), [task.train], task, root=0)
+    found = evaluate(protocol, MLP(width=16), [task.train], task, seed=0)
     assert [result.seed for result in found] == [0, 1, 2]
     assert all(result.test > 0.9 and result.validation > 0.9 for result in found)
 
 
 def test_every_test_image_is_on_record(task):
-    found = evaluate(Protocol(recipe=RECIPE, steps=2, seeds=2), MLP(width=4), [task.train], task, root=0)
+    found = evaluate(Protocol(recipe=RECIPE, steps=2, seeds=2), MLP(width=4), [task.train], task, seed=0)
     assert all(len(result.right) == len(task.test) for result in found)
     assert all(result.test == pytest.approx(sum(result.right) / len(task.test)) for result in found)
     assert any(0 < result.test < 1 for result in found)
@@ -68,7 +68,7 @@ def test_validation_and_test_are_not_mixed_up(task):
             std=task.test.std,
         ),
     )
-    (found,) = evaluate(Protocol(recipe=RECIPE, steps=60, seeds=1), MLP(width=16), [task.train], swapped, root=0)
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=60, seeds=1), MLP(width=16), [task.train], swapped, seed=0)
     assert found.validation > 0.9 and found.test < 0.1
 
 
@@ -93,14 +93,14 @@ def test_seeds_and_roots_start_from_weights_of_their_own(task):
 
 def test_the_same_root_gives_the_same_accuracies(task):
     protocol = Protocol(recipe=RECIPE, steps=3, seeds=2)
-    first, again = (evaluate(protocol, MLP(width=4), [task.train], task, root=-5) for _ in range(2))
+    first, again = (evaluate(protocol, MLP(width=4), [task.train], task, seed=-5) for _ in range(2))
     assert first == again
 
 
 def test_a_training_set_that_misses_a_class_is_refused(task):
     two = task.train.subset(torch.arange(32))
     with pytest.raises(ConfigError, match=r"^benchmark: the training set must hold every class, got none of \[2\]$"):
-        evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [two], task, root=0)
+        evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [two], task, seed=0)
 
 
 def sizes_learnt(monkeypatch, order, parts, task, steps=7):
@@ -108,7 +108,7 @@ def sizes_learnt(monkeypatch, order, parts, task, steps=7):
     sizes, step = [], Learner.step
     with monkeypatch.context() as patch:
         patch.setattr(Learner, "step", lambda self, data, *rest: sizes.append(len(data)) or step(self, data, *rest))
-        evaluate(Protocol(recipe=RECIPE, steps=steps, seeds=1, order=order), MLP(width=4), parts, task, root=0)
+        evaluate(Protocol(recipe=RECIPE, steps=steps, seeds=1, order=order), MLP(width=4), parts, task, seed=0)
     return sizes
 
 
@@ -121,7 +121,7 @@ def test_shuffled_draws_from_the_whole_set_and_stagewise_from_ever_more_of_it(ta
 def test_a_set_in_one_part_is_judged_the_same_in_either_order(task):
     halves = [task.train.subset(torch.arange(30)), task.train.subset(torch.arange(30, 48))]
     shuffled, in_parts, stagewise = (
-        evaluate(Protocol(recipe=RECIPE, steps=20, seeds=2, order=order), MLP(width=4), parts, task, root=0)
+        evaluate(Protocol(recipe=RECIPE, steps=20, seeds=2, order=order), MLP(width=4), parts, task, seed=0)
         for order, parts in (("shuffled", [task.train]), ("shuffled", halves), ("stagewise", [task.train]))
     )
     assert shuffled == in_parts == stagewise
@@ -130,9 +130,9 @@ def test_a_set_in_one_part_is_judged_the_same_in_either_order(task):
 def test_every_class_may_come_from_another_part(task):
     parts = [task.train.subset(task.train.members(label)) for label in range(3)]
     protocol = Protocol(recipe=RECIPE, steps=60, seeds=1)
-    assert evaluate(protocol, MLP(width=16), parts, task, root=0)[0].test > 0.9
+    assert evaluate(protocol, MLP(width=16), parts, task, seed=0)[0].test > 0.9
     with pytest.raises(ConfigError, match=r"got none of \[1\]$"):
-        evaluate(protocol, MLP(width=16), [parts[0], parts[2]], task, root=0)
+        evaluate(protocol, MLP(width=16), [parts[0], parts[2]], task, seed=0)
 
 
 @pytest.mark.parametrize("option", ["steps", "seeds"])
@@ -148,5 +148,5 @@ def test_random_labels_give_chance_accuracy(task):
         images=data.images, labels=data.labels[order], class_names=data.class_names, mean=data.mean, std=data.std
     )
     judged = type(task)(train=data, validation=shuffled, test=shuffled)
-    (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), [data], judged, root=0)
+    (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), [data], judged, seed=0)
     assert found.test == pytest.approx(1 / 3, abs=0.12)

@@ -224,7 +224,7 @@ def test_the_method_trains_the_experts_of_every_segment(blobs, monkeypatch):
     assert seen[0][4] is None and len(seen[1][4]) == 3
     assert all(segment.learned_rate not in (None, 0.01) for segment in segments)
     assert segments[0].learned_rate != segments[1].learned_rate
-    with pytest.raises(ConfigError, match=r"^objective: mtt must be given expert trajectories"):
+    with pytest.raises(ConfigError, match=r"^experts must be given for mtt, got None$"):
         list(sequential(None).distil(blobs, plans, seed=3))
 
 

@@ -1,5 +1,6 @@
 """The pixel optimiser, and a run that is interrupted."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
@@ -47,7 +48,7 @@ def test_cross_class_momentum_in_closed_form_equals_one_sgd_stepped_class_by_cla
 
     expected = sequential_sgd(start, gradient_of, rate=0.1, momentum=momentum, iterations=100)
     pixels = [x.clone().requires_grad_() for x in start]
-    optimiser = PixelSGD(pixels, rate=0.1, momentum=momentum, turns=5)
+    optimiser = PixelSGD(pixels, rate=0.1, momentum=momentum, turns=5, unit=torch.ones(()))
     for iteration in range(100):
         optimiser.before()
         for c, x in enumerate(pixels):
@@ -60,7 +61,7 @@ def test_cross_class_momentum_in_closed_form_equals_one_sgd_stepped_class_by_cla
 def test_one_turn_is_plain_sgd():
     start = torch.rand(2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
-    optimiser = PixelSGD([ours], rate=0.1, momentum=0.5, turns=1)
+    optimiser = PixelSGD([ours], rate=0.1, momentum=0.5, turns=1, unit=torch.ones(()))
     reference = torch.optim.SGD([theirs], lr=0.1, momentum=0.5)
     for _ in range(20):
         optimiser.before()
@@ -140,6 +141,25 @@ def test_pixels_move_stay_in_range_and_come_closer(matching, blobs):
     assert not torch.equal(pixels, still)
     assert 0 <= pixels.min() <= pixels.max() <= 1
     assert history[-10:].mean() < history[:10].mean()
+
+
+def test_passes_that_match_round_nothing_though_torch_may_be_told_to(matching, blobs, monkeypatch):
+    inside, distances = [], Gradient.distances
+
+    @contextmanager
+    def said(precision, device):
+        inside.append((precision, device))
+        yield
+        inside.pop()
+
+    def spied(*arguments):
+        assert inside == [("fp32", "cpu")]
+        yield from distances(*arguments)
+
+    monkeypatch.setattr("dasm.matching.products", said)
+    monkeypatch.setattr(Gradient, "distances", spied)
+    run(matching, blobs, 2)
+    assert inside == []
 
 
 @pytest.mark.parametrize("learnt", [0, pytest.param(2, marks=pytest.mark.deep)])

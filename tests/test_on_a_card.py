@@ -4,6 +4,7 @@ No tensor may be on the wrong device anywhere in the method; and where the draws
 results are those of a CPU.
 """
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,7 @@ from dasm.scores import Score
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from dasm.sequential import Sequential
+from dasm.stepper import Stepper
 from dasm.train import Recipe, Trainer
 from dasm.types import Task
 from dasm.windows import Window
@@ -187,6 +189,21 @@ def test_the_benchmark_stays_on_the_card(card, wide, training):  # noqa: ARG001
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
+def test_steps_are_taken_with_the_card_of_the_images_as_the_current_one(card, wide, monkeypatch):  # noqa: ARG001
+    current, taken, take = [], [], Stepper._take
+
+    @contextmanager
+    def device_of(tensor):
+        current.append(tensor.device)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(Stepper, "_take", lambda *a, **k: (taken.append([*current]), take(*a, **k)))
+    wide.train(make_blobs(8, 0).to(CARD), 2, 0)
+    assert taken == [[CARD], [CARD]]
+
+
 def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
     data = make_blobs(16, 0)
     network = wide.start(data, 0).network

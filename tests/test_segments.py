@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dasm.errors import ConfigError
+from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.objectives.gradient import Gradient
 from dasm.segments import SegmentPlan, distil_segment
@@ -25,3 +26,13 @@ def test_a_union_is_of_segments_that_are_decoded_alike(trainer, blobs, union):
             distil_segment(plain, plan, blobs, [first], **about)
     else:
         assert distil_segment(plain, plan, blobs, [first], **about)[0].factor == 1
+
+
+def test_a_first_segment_passes_nothing_over(trainer, blobs, monkeypatch):
+    asked = []
+    monkeypatch.setattr("dasm.segments.choose_sources", lambda *a: asked.append(a[4]) or choose_sources(*a))
+    matching = Matching(objective=Gradient(real_batch=8, network_images=0), trainer=trainer, factor=1)
+    about = {"weights": torch.ones(len(blobs)), "rank": None, "planned_ipc": 2, "seed": 0}
+    first, _ = distil_segment(matching, SegmentPlan(ipc=2, iterations=0), blobs, [], **about)
+    distil_segment(matching, SegmentPlan(ipc=1, iterations=0), blobs, [first], **about)
+    assert [used.tolist() for used in asked] == [[], first.sources.flatten().tolist()]

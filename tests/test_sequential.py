@@ -7,13 +7,19 @@ import torch
 
 from dasm import rng
 from dasm.batches import RealBatches, SyntheticBatches
+from dasm.difficulty import measure
+from dasm.errors import ConfigError
 from dasm.evaluators import Evaluators
+from dasm.experts import Experts
 from dasm.formation import mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
+from dasm.networks.convnet import ConvNet
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
+from dasm.objectives.mtt import MTT
 from dasm.pixels import PixelSGD
+from dasm.scores.forgetting import Forgetting
 from dasm.scores.loss import Loss
 from dasm.segments import SegmentPlan, decoded, freeze
 from dasm.selection import Selection
@@ -54,7 +60,8 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(method, blobs) -> Watched:
     seen = Watched()
-    learn, train, choose = Trainer.train, Evaluators.train, Selection.choose
+    learn, train, weigh = Trainer.train, Evaluators.train, Selection.weigh
+    asked = []
 
     def spy_learn(self, data, steps, stream, snapshots=1, **options):
         seen.trainings.append((len(data), steps, stream))
@@ -65,15 +72,20 @@ def watched(method, blobs) -> Watched:
         seen.evaluators.append((state, len(parts), previous, found))
         return found
 
-    def spy_choose(self, real, evaluators, *, reference, **options):
-        found = choose(self, real, evaluators, reference=reference, **options)
-        seen.choices.append((evaluators, [id(network) for network in reference], *found))
-        return found
+    def spy_measure(real, evaluators, score, reference=()):
+        asked.append((evaluators, [id(network) for network in reference]))
+        return measure(real, evaluators, score, reference)
+
+    def spy_weigh(self, difficulty, **options):
+        weights = weigh(self, difficulty, **options)
+        seen.choices.append((*asked.pop(), difficulty, weights))
+        return weights
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "train", spy_learn)
         patch.setattr(Evaluators, "train", spy_train)
-        patch.setattr(Selection, "choose", spy_choose)
+        patch.setattr("dasm.sequential.measure", spy_measure)
+        patch.setattr(Selection, "weigh", spy_weigh)
         seen.segments += method.distil(blobs, PLANS, seed=0)
     return seen
 
@@ -102,7 +114,7 @@ def plain_idc(method, real, ipc, iterations, seed):
         stream=rng.derive(stream, "synthetic"),
     )
     optimiser = PixelSGD(
-        pixels, matching.rule.rate(method.planned_ipc, 8 * 8), matching.rule.momentum, turns=len(pixels)
+        pixels, matching.rule.rate(method.planned_ipc, 8 * 8), matching.rule.momentum, len(pixels), torch.ones(())
     )
     for iteration in range(iterations):
         if iteration % objective.inner_iterations == 0:
@@ -175,6 +187,40 @@ def test_every_state_goes_on_from_the_networks_of_the_one_before(watched):
     assert [reference for _, reference, *_ in watched.choices] == [[], teachers, teachers]
 
 
+def test_plans_that_do_not_begin_with_the_segments_there_are_are_refused(method, blobs, watched):
+    rule = r"^plans must begin with those of prefix \(\[1\] images per class\), got "
+    for plans, got in (([], r"\[\]"), ([SegmentPlan(ipc=2, iterations=4), *PLANS], r"\[2\]")):
+        with pytest.raises(ConfigError, match=rule + got + "$"):
+            next(method.distil(blobs, plans, seed=0, prefix=watched.segments[:1]))
+
+
+def test_parts_that_do_not_fit_are_refused_before_anything_is_trained(method, trainer):
+    follows = replace(method.matching, objective=MTT(max_start_epoch=2, expert_epochs=2))
+    experts = Experts(trainer=trainer, number=1, epochs=3, prefix_steps=0)
+    assert replace(method, matching=follows, experts=experts).experts == experts
+    other = replace(trainer, network=ConvNet(width=8, depth=2))
+    refused = {
+        r"^snapshots must be >= 2 for the score 'forgetting', got 1$": {
+            "selection": replace(method.selection, score=Forgetting())
+        },
+        r"^experts must be given for mtt, got None$": {"matching": follows},
+        r"^experts\.epochs must be >= 3, got 2$": {"matching": follows, "experts": replace(experts, epochs=2)},
+        r"^experts\.trainer\.network must be that of the matching, ConvNet\(width=4.*, got ConvNet\(width=8": {
+            "matching": follows,
+            "experts": replace(experts, trainer=other),
+        },
+    }
+    for rule, parts in refused.items():
+        with pytest.raises(ConfigError, match=rule):
+            replace(method, **parts)
+
+
+def test_progress_is_of_every_segment(method, blobs):
+    ranges = []
+    list(method.distil(blobs, PLANS[:2], seed=0, track=lambda run: ranges.append(run) or run))
+    assert ranges == [range(4), range(4)]
+
+
 def test_a_longer_plan_keeps_the_segments_there_are(method, blobs, watched):
     assert equal(list(method.distil(blobs, PLANS[:2], seed=0)), watched.segments[:2])
 
@@ -197,10 +243,10 @@ def test_windows_move_from_easy_to_hard(watched):
 
 def test_segments_start_from_images_of_their_window_and_never_twice_from_one(method, monkeypatch):
     tables, blobs = [], make_blobs(32, seed=0)
-    choose = Selection.choose
-    monkeypatch.setattr(Selection, "choose", lambda *a, **k: (tables.append(choose(*a, **k)), tables[-1])[1])
+    weigh = Selection.weigh
+    monkeypatch.setattr(Selection, "weigh", lambda *a, **k: (tables.append(weigh(*a, **k)), tables[-1])[1])
     segments = list(method.distil(blobs, PLANS, seed=0))
-    for segment, (_, weights) in zip(segments, tables, strict=True):
+    for segment, weights in zip(segments, tables, strict=True):
         assert (weights[segment.sources] > 0).all()
         assert (blobs.labels[segment.sources] == segment.labels[:, None]).all()
     everything = torch.cat([segment.sources.flatten() for segment in segments])

@@ -75,6 +75,10 @@ def test_pieces_are_whole_or_an_even_number_of_nearly_equal_ones():
     assert [piece.shape for piece in evenly(batch.view(4, 10), 5, dim=1)] == [(4, 5), (4, 5)]
 
 
+def test_nothing_is_one_empty_piece():
+    assert [len(piece) for piece in evenly(torch.zeros(0, 2), 8)] == [0]
+
+
 def test_a_sum_is_taken_in_order():
     parts = [torch.tensor([value], dtype=torch.float32) for value in (1e8, 1.0, -1e8)]
     assert total(parts).item() == 0.0

@@ -1,3 +1,4 @@
+import io
 import warnings
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dasm.counts import Counts
 from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
+from dasm.files import write_atomically
 from dasm.networks.convnet import ConvNet
 from dasm.results import write_results
 from dasm.tables import (
@@ -21,7 +24,6 @@ from dasm.tables import (
     read_segments,
     read_table,
     read_window,
-    write_atomically,
     write_difficulty,
     write_networks,
     write_segment,
@@ -173,6 +175,15 @@ def test_an_encoded_image_comes_back_pixel_for_pixel(channels, height, width, se
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (channels, height, width), generator=generator, dtype=torch.uint8)
     assert torch.equal(decode_image(encode(image)), image)
+
+
+@pytest.mark.parametrize("form", ["BMP", "JPEG", "EPS"])
+def test_images_of_a_set_are_png_and_nothing_else(form):
+    """A set may come from anybody, and PostScript is a program that Pillow would hand to an interpreter."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, form)
+    with pytest.raises(ConfigError, match=r"^must be a readable PNG \(cannot identify image file [^\n]*\)$"):
+        decode_image(buffer.getvalue())
 
 
 @pytest.fixture

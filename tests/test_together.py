@@ -113,7 +113,7 @@ def test_the_benchmark_and_the_evaluators_do_as_they_are_told(task, monkeypatch)
     for training, expected in (("auto", 90), ("loop", 90), ("together", 0)):
         steps.clear()
         protocol = Protocol(recipe=RECIPE, steps=30, seeds=3, order="stagewise", training=training)
-        found[training] = evaluate(protocol, MLP(width=8), [task.train, make_blobs(3, 5)], task, root=0)
+        found[training] = evaluate(protocol, MLP(width=8), [task.train, make_blobs(3, 5)], task, seed=0)
         assert len(steps) == expected, "on a CPU auto is the loop"
     assert found["auto"] == found["loop"] == found["together"]
     trainer = Trainer(network=MLP(width=8), recipe=RECIPE)

@@ -1,8 +1,12 @@
+import re
+from copy import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dasm.errors import ConfigError, require
-from dasm.types import LabelledImages, Segment, join, normalise, prefixes
+from dasm.types import LabelledImages, Segment, Task, join, normalise, prefixes
 from tests.handmade import numbered_set, numbers
 
 
@@ -21,6 +25,28 @@ def make(labels, names=("a", "b"), images=None):
 def test_labels_that_name_no_class_are_refused(labels):
     with pytest.raises(ConfigError, match=r"^labels must be in \[0, 2\), got \[.*\]$"):
         make(labels)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"images": torch.zeros(2, 3, 4, 5, dtype=torch.int64)},
+            "images must be 8-bit or floating point, got torch.int64",
+        ),
+        ({"images": torch.zeros(3, 3, 4, 5)}, "images must be as many as labels, 2, got 3"),
+        ({"labels": torch.tensor([0, 1], dtype=torch.int32)}, "labels must be 64-bit integers, got torch.int32"),
+        ({"targets": torch.eye(2)[:1]}, "soft labels must be as many as labels, 2, got 1"),
+    ],
+)
+def test_what_no_network_could_read_is_refused(changed, message):
+    # Without the checks of shapes, which only tests make.
+    whole, check = make([0, 1]), LabelledImages.__post_init__
+    made = copy(whole)
+    for name, value in changed.items():
+        object.__setattr__(made, name, value)
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check(made)
 
 
 def test_a_set_may_be_empty_or_lack_a_class():
@@ -93,3 +119,24 @@ def test_a_requirement_that_fails_says_rule_value_and_hint():
     require(True, "never said", 1)
     with pytest.raises(ConfigError, match=r"^x must be > 0, got -1 \(count\)$"):
         require(False, "x must be > 0", -1, "count")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (make([0], names=("a", "c")), r"class names must be the same in all parts, got \{"),
+        (make([0], images=torch.zeros(1, 3, 4, 5)), r"kinds of images must be the same in all parts, got \{torch\."),
+        (replace(make([0]), targets=torch.eye(2)[:1]), "soft labels must be those of all 2 parts or of none, got 1$"),
+    ],
+)
+def test_parts_of_different_kinds_are_not_joined(other, message):
+    with pytest.raises(ConfigError, match="^" + message):
+        join([make([1]), other])
+
+
+def test_a_task_moves_as_a_whole(monkeypatch):
+    asked = []
+    monkeypatch.setattr(LabelledImages, "to", lambda self, device: asked.append((len(self), device)) or self)
+    moved = Task(train=make([0]), validation=make([1, 1]), test=make([0, 1, 0])).to("cuda:1")
+    assert asked == [(1, "cuda:1"), (2, "cuda:1"), (3, "cuda:1")]
+    assert [len(part) for part in (moved.train, moved.validation, moved.test)] == [1, 2, 3]

@@ -58,9 +58,9 @@ class Coreset(ABC):
         """Snapshots along each training that the rule needs at least."""
         return 1
 
-    @abstractmethod
-    def tiles(self, factor: int) -> int:
+    def tiles(self, factor: int) -> int:  # noqa: ARG002
         """Return the factor with which the picked images are stored: 1, or the study's `factor` for mosaics."""
+        return 1
 
     @abstractmethod
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:

@@ -52,9 +52,6 @@ class CCS(Coreset):
     def snapshots_needed(self) -> int:
         return self.score.snapshots_needed
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score, stream = guide.score(self.score, real), rng.derive(seed, "ccs")
         rows = []

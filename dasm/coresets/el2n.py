@@ -23,9 +23,6 @@ from dasm.types import LabelledImages
 class HighestEL2N(Coreset):
     """Hardest first."""
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score, stream = guide.score(EL2N(), real), rng.derive(seed, "el2n")
         return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

@@ -26,9 +26,6 @@ class MostForgotten(Coreset):
     def snapshots_needed(self) -> int:
         return Forgetting.snapshots_needed
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score, stream = guide.score(Forgetting(), real), rng.derive(seed, "forgetting")
         return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

@@ -21,9 +21,6 @@ from dasm.types import LabelledImages
 class Herding(Coreset):
     """Step t adds argmin_i |t * mean - (sum of the t - 1 picked) - h_i| over the features h of the class."""
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002
         features = guide.features
         rows = [members[_herd(features[members], count)] for members in members_by_class(real, count)]

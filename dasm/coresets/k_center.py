@@ -22,9 +22,6 @@ from dasm.types import LabelledImages
 class KCenter(Coreset):
     """Every step adds argmax_i min_s |h_i - h_s| over the features h of the class and the picked s."""
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002
         features = guide.features
         rows = [members[_spread(features[members], count)] for members in members_by_class(real, count)]

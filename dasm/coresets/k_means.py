@@ -37,9 +37,6 @@ class KMeans(Coreset):
         """Refuse not to start."""
         require(self.restarts >= 1, "restarts must be >= 1", self.restarts)
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         features, rows = guide.features, []
         for label, members in enumerate(members_by_class(real, count)):

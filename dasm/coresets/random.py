@@ -18,9 +18,6 @@ from dasm.types import LabelledImages
 class Random(Coreset):
     """Class-balanced, without replacement, stored at full size."""
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002
         everyone, nobody = torch.ones(len(real)), torch.zeros(0, dtype=torch.long)
         return choose_sources(real, everyone, None, count, nobody, rng.derive(seed, "random"))

@@ -51,9 +51,6 @@ class SlidingWindow(Coreset):
     def snapshots_needed(self) -> int:
         return self.score.snapshots_needed
 
-    def tiles(self, factor: int) -> int:  # noqa: ARG002
-        return 1
-
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score = guide.score(self.score, real)
         orders = hardest_first(real, score, count, rng.derive(seed, "window"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dasm import counts
 from dasm.chain import Chain
+from dasm.errors import require
 from dasm.operations import watched
 from dasm.precision import Precision, answers, products
 from dasm.types import LabelledImages
@@ -30,7 +31,7 @@ class Classifier(nn.Module):
     """A body that ends in features and one linear layer on top of them.
 
     Attributes:
-        precision: of training and scoring; who calls the network directly gets 32 bits.
+        precision: of training and scoring; a direct call computes as torch is set to, and on 32 bits.
     """
 
     def __init__(self, body: nn.Module, head: nn.Linear) -> None:
@@ -127,16 +128,31 @@ def embed(network: Classifier, data: LabelledImages) -> Float[Tensor, "n d"]:
     return _over(network, network.features, data)
 
 
+def finite(answers: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
+    """Return what a trained network says of n images as it is.
+
+    Raises:
+        ConfigError: the network has diverged; begins with `what`.
+    """
+    wrong = int((~answers.isfinite()).any(1).sum())
+    hint = "a smaller learning_rate of its recipe may help"
+    require(wrong == 0, f"{what} must be finite", f"{wrong} of {len(answers)} that are not", hint)
+    return answers
+
+
 def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: LabelledImages) -> Float[Tensor, "n q"]:
     was_training = network.training
     network.eval()
     device = data.labels.device
-    with torch.inference_mode(), products(network.precision, device.type):
-        one = data.mean.new_zeros(1, *data.image_shape)
-        size = fitting(network, one, torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _PREDICT_BATCH
-        indices = torch.arange(len(data), device=device).split(size)
-        rows = [answers(answer, data.inputs(batch), network.precision) for batch in indices]
-    network.train(was_training)
+    try:
+        with torch.inference_mode(), products(network.precision, device.type):
+            one = data.mean.new_zeros(1, *data.image_shape)
+            free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+            size = _PREDICT_BATCH if free is None else fitting(network, one, free)
+            indices = torch.arange(len(data), device=device).split(size)
+            rows = [answers(answer, data.inputs(batch), network.precision) for batch in indices]
+    finally:
+        network.train(was_training)
     return torch.cat(rows).clone()
 
 

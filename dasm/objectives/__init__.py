@@ -61,11 +61,8 @@ class Objective(ABC):
     """A distance between a real and a synthetic set, seen through networks."""
 
     #: Whether the source updates the pixels class by class with one momentum buffer, so that a class keeps moving
-    #: during the other classes' turns (see `dasm.matching`).
+    #: during the other classes' turns (see `dasm.pixels`).
     class_by_class: ClassVar[bool] = False
-
-    #: Whether expert trajectories have to be there before the first segment is distilled.
-    needs_experts: ClassVar[bool] = False
 
     #: Whether the frozen segments can be matched together with the new one (A11).
     joins_prefix: ClassVar[bool] = True
@@ -88,14 +85,19 @@ class Objective(ABC):
         """How the source moves the pixels."""
 
     @property
-    @abstractmethod
     def period(self) -> int:
         """Iterations between two outer iterations: the pixels are clamped to [0, 1] at the start of each."""
+        return 1
 
     @property
     def epochs_needed(self) -> int:
         """Epochs that an expert has to be followed for at least; 0 where none is."""
         return 0
+
+    @property
+    def needs_experts(self) -> bool:
+        """Whether expert trajectories have to be there before the first segment is distilled."""
+        return self.epochs_needed > 0
 
     @property
     def splits(self) -> bool:

@@ -57,10 +57,6 @@ class DM(Objective):
         require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
 
     @property
-    def period(self) -> int:
-        return 1
-
-    @property
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=1.0, momentum=0.5, normalised=True)
 

@@ -62,10 +62,6 @@ class DSA(Objective):
         require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
 
     @property
-    def period(self) -> int:
-        return 1
-
-    @property
     def rule(self) -> PixelRule:
         return PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
 

@@ -6,7 +6,7 @@ all real images between pixel updates. Differences from IDC's released code:
 
 1. Only the drawn synthetic images are decoded (the same distribution).
 2. All classes of one iteration see the same network and are differentiated before the pixels move; the momentum that
-   moves a class during the others' turns is applied in closed form by `dasm.matching`, which gives the same pixels.
+   moves a class during the others' turns is applied in closed form by `dasm.pixels`, which gives the same pixels.
 3. Real images keep their own streams per class and iteration instead of one global generator.
 4. A network may start from one that learnt the frozen segments, as in SeqMatch (Du et al., NeurIPS 2023, arXiv
    2311.01570); it learns with the matching recipe from all segments at once, not stage by stage with the benchmark's.
@@ -140,7 +140,7 @@ class Gradient(Objective):
         if chain is None:
             for label, pair in zip(mine, pairs, strict=True):
                 transform = shared.at(slice(label, label + 1))
-                target = [g.detach() for g in class_gradients(network, pair[0], label, transform)]
+                target = class_gradients(network, pair[0], label, transform)
                 yield distance(
                     class_gradients(network, pair[1], label, transform, differentiable=True), target, self.metric
                 )

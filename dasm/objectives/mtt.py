@@ -15,8 +15,7 @@ Differences from MTT's and DATM's released code:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from sys import maxsize
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,8 +57,6 @@ class MTT(Objective):
             the same.
     """
 
-    needs_experts: ClassVar[bool] = True
-
     student_steps: int = 20
     expert_epochs: int = 3
     min_start_epoch: int = 0
@@ -92,10 +89,6 @@ class MTT(Objective):
         require(0 <= self.step_size_momentum < 1, "step_size_momentum must be in [0, 1)", self.step_size_momentum)
 
     @property
-    def period(self) -> int:
-        return 1
-
-    @property
     def epochs_needed(self) -> int:
         return self.max_start_epoch - 1 + self.expert_epochs
 
@@ -121,7 +114,7 @@ class MTT(Objective):
         draw: int,
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, _Student), "a state is only used by the objective that made it"
-        images = torch.cat([synthetic.draw(label, maxsize, iteration) for label in range(len(synthetic.pixels))])
+        images = torch.cat([synthetic.draw(label, None, iteration) for label in range(len(synthetic.pixels))])
         classes = torch.arange(len(synthetic.pixels), device=images.device)
         start, target = self._ends(state.experts, iteration, rng.generator(draw, "expert"))
         journey = Journey(

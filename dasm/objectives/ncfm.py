@@ -76,10 +76,6 @@ class NCFM(Objective):
         require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
 
     @property
-    def period(self) -> int:
-        return 1
-
-    @property
     def rule(self) -> PixelRule:
         return PixelRule(kind="adamw", learning_rate=1e-3, momentum=0.9, decay=5e-4)
 
@@ -202,7 +198,7 @@ class _Pool:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self._found = []
-        for number, stream in enumerate(self._streams):
+        for number in range(len(self._streams)):
             prefix = f"trained.{number}."
             weights = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-            self._found.append(self._trainer.copy(weights, self._real, stream))
+            self._found.append(self._trainer.copy(weights, self._real))

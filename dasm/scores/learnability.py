@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dasm.readings import Reading
-from dasm.scores import Score
+from dasm.scores import Score, cross_entropy
 from dasm.types import LabelledImages
 
 
@@ -31,8 +30,7 @@ class Learnability(Score):
     def __call__(
         self, real: LabelledImages, snapshots: Sequence[Reading], reference: Sequence[Reading]
     ) -> Float[Tensor, " n"]:
-        now = F.cross_entropy(snapshots[-1].logits, real.labels, reduction="none")
+        now = cross_entropy(snapshots[-1], real.labels)
         if not reference:
             return now
-        known = [F.cross_entropy(reading.logits, real.labels, reduction="none") for reading in reference]
-        return now - torch.stack(known).mean(0)
+        return now - torch.stack([cross_entropy(reading, real.labels) for reading in reference]).mean(0)

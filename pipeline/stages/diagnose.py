@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean
 from dasm.difficulty import loss
 from dasm.evaluators import Evaluators, trained
+from dasm.lineage import Lineage
 from dasm.results import write_diagnoses, write_ranks
 from dasm.segments import decoded
 from dasm.store import read_task
-from dasm.tables import Chain, read_chain, segment_files
+from dasm.tables import read_chain, segment_files
 from dasm.types import LabelledImages
 from pipeline import layout, params, runtime
 from pipeline.networks import read_networks
@@ -41,7 +42,7 @@ def main() -> None:
         write_ranks(layout.DIAGNOSIS / "test.parquet", test, {"seed": seed})
 
 
-def _diagnosed(landmarks: Landmarks, sets: Sequence[Chain], real: LabelledImages) -> list[Diagnosis]:
+def _diagnosed(landmarks: Landmarks, sets: Sequence[Lineage], real: LabelledImages) -> list[Diagnosis]:
     # States of one arm follow each other and share their segments.
     seen: dict[str, Seen] = {}
     diagnoses = []

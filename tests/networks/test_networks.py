@@ -1,5 +1,7 @@
 """The contract of every network in the folder, in narrow versions of what would take long."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -176,6 +178,17 @@ def test_prediction_is_in_evaluation_mode_and_leaves_no_trace(blobs):
     torch.testing.assert_close(logits, classifier.eval()(blobs.inputs()).detach())
     predict(classifier, blobs)
     assert not classifier.training
+
+
+def test_prediction_that_fails_leaves_the_mode_as_it_was(blobs):
+    classifier = with_batch_norm()
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        predict(classifier, replace(blobs, images=blobs.images[:, :, :4]))
+    assert classifier.training
+
+
+def test_an_empty_set_has_no_logits(blobs):
+    assert predict(with_batch_norm(), blobs.subset(torch.arange(0))).shape == (0, 3)
 
 
 def test_predictions_are_plain_tensors_without_a_graph(blobs):

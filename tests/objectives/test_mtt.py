@@ -387,7 +387,7 @@ def test_a_segment_records_the_step_size_learned_with_it(blobs):
 
 def test_the_pixels_move_by_the_rule_of_the_paper():
     assert MTT().rule == PixelRule(kind="sgd", learning_rate=1000.0, momentum=0.5, normalised=True)
-    assert MTT.needs_experts and not MTT.class_by_class
+    assert MTT().needs_experts and not MTT.class_by_class
 
 
 def test_no_experts_are_refused_in_one_line(blobs):

@@ -81,7 +81,7 @@ def unknown(name: str) -> Case:
     words = {option: [word for word in option.split("_") if word in SMALL] for option in numbers}
     small = {option: min([numbers[option], *map(SMALL.get, words[option])]) for option in numbers if words[option]}
     case = Case(name=name, options={**small, **kind.trial}, falls_to=1.0)
-    if not kind.needs_experts:
+    if not case.objective.needs_experts:
         return case
     epochs = case.objective.epochs_needed
     return replace(case, surroundings=lambda trainer, real: wandering(trainer, real, epochs))
