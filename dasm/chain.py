@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dasm.layers import Convolution, InstanceNorm, Layer, Matched
-from dasm.linear import AveragePool, Dense, Flatten, MaxPool, RectifiedMeans, ReLU
+from dasm.piecewise import AveragePool, Dense, Flatten, MaxPool, RectifiedMeans, ReLU
 from dasm.spread import evenly, spread, total
 from dasm.stem import Stem
 

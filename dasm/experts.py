@@ -92,7 +92,7 @@ class Experts:
     def _start(self, trainer: Trainer, real: LabelledImages, prefix: LabelledImages | None, stream: int) -> Classifier:
         learner, recipe = trainer.start(real, stream), trainer.recipe
         if prefix is not None:
-            for run in recipe.same(range(self.prefix_steps), self.prefix_steps):
+            for run in recipe.at_one_rate(range(self.prefix_steps), self.prefix_steps):
                 rate = recipe.rate(run.start, self.prefix_steps)
                 learner.steps(prefix, run.start, len(run), rng.derive(stream, "prefix"), rate)
         return learner.network
@@ -105,7 +105,7 @@ class Experts:
         rows = [_flat(network)]
         for epoch in range(self.epochs):
             shown = _drawn(window, weights, rng.derive(stream, "window", epoch))
-            for run in recipe.same(range(epoch * per_epoch, (epoch + 1) * per_epoch), self.epochs * per_epoch):
+            for run in recipe.at_one_rate(range(epoch * per_epoch, (epoch + 1) * per_epoch), self.epochs * per_epoch):
                 rate = recipe.rate(run.start, self.epochs * per_epoch)
                 if shown is window:
                     learner.steps(shown, run.start, len(run), rng.derive(stream, "epochs"), rate)

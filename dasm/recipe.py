@@ -57,7 +57,7 @@ class Recipe:
         """Return the learning rate of step number `step` (from 0) out of `steps`."""
         return self.learning_rate * self.decay ** sum(step >= at * steps for at in self.decay_at)
 
-    def same(self, steps: range, total: int) -> list[range]:
+    def at_one_rate(self, steps: range, total: int) -> list[range]:
         """Return the steps, cut wherever the learning rate changes."""
         cuts = [n for n in steps if n == steps.start or self.rate(n, total) != self.rate(n - 1, total)]
         return [range(a, b) for a, b in pairwise([*cuts, steps.stop])]

@@ -16,8 +16,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from dasm import counts
 from dasm.draws import in_blocks
 from dasm.errors import ConfigError
+from dasm.flops import watched
 from dasm.networks import Classifier
-from dasm.operations import watched
 from dasm.precision import answers
 from dasm.stepper import Stepper
 from dasm.train import Trainer, shares

@@ -84,7 +84,7 @@ class Trainer:
             # Step n belongs to stage n * stages // steps.
             first, end = (-(-steps * edge // len(stages)) for edge in (number, number + 1))
             mine = range(max(first, part.start), min(end, part.stop))
-            for run in self.recipe.same(mine, steps):
+            for run in self.recipe.at_one_rate(mine, steps):
                 yield stage, run
 
     def copy(self, weights: Mapping[str, Tensor], data: LabelledImages) -> Classifier:

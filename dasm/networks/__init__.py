@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dasm import counts
 from dasm.chain import Chain
 from dasm.errors import require
-from dasm.operations import watched
+from dasm.flops import watched
 from dasm.precision import Precision, answers, products
 from dasm.types import LabelledImages
 

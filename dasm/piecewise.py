@@ -14,8 +14,8 @@ from dasm.layers import Layer
 _aten = torch.ops.aten
 
 
-class Linear(Layer):
-    """A map without second derivative and with a weight that takes no part in v."""
+class Piecewise(Layer):
+    """A map without second derivative, and without a weight or with one that takes no part in v."""
 
     def tangent(self, dot: Tensor | None) -> Tensor | None:
         return None if dot is None else self.moved(dot)
@@ -29,7 +29,7 @@ class Linear(Layer):
 
 
 @final
-class ReLU(Linear):
+class ReLU(Piecewise):
     """A rectifier. It works in place: no other layer keeps its own output."""
 
     def __init__(self, module: nn.ReLU) -> None: ...
@@ -46,7 +46,7 @@ class ReLU(Linear):
 
 
 @final
-class AveragePool(Linear):
+class AveragePool(Piecewise):
     """Means of windows."""
 
     def __init__(self, module: nn.AvgPool2d) -> None:
@@ -65,7 +65,7 @@ class AveragePool(Linear):
 
 
 @final
-class RectifiedMeans(Linear):
+class RectifiedMeans(Piecewise):
     """A rectifier and the means of windows that do not overlap, so that one pass over memory goes back through both."""
 
     def __init__(self, relu: nn.ReLU, pool: nn.AvgPool2d) -> None:
@@ -99,7 +99,7 @@ class RectifiedMeans(Linear):
 
 
 @final
-class MaxPool(Linear):
+class MaxPool(Piecewise):
     """Largest values of windows."""
 
     def __init__(self, module: nn.MaxPool2d) -> None:
@@ -119,7 +119,7 @@ class MaxPool(Linear):
 
 
 @final
-class Flatten(Linear):
+class Flatten(Piecewise):
     """From (b c h w) to (b d)."""
 
     def __init__(self, module: nn.Flatten) -> None: ...
@@ -136,7 +136,7 @@ class Flatten(Linear):
 
 
 @final
-class Dense(Linear):
+class Dense(Piecewise):
     """A fully connected layer."""
 
     weighted: ClassVar[bool] = True
