@@ -131,7 +131,7 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
     with (project / "params.yaml").open("w") as file:
         YAML().dump(ZOO, file)
     blueprint.write(ZOO)
-    plan.main("3")
+    plan.main(3)
     assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
@@ -254,7 +254,7 @@ def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project
 def test_a_study_that_grows_concerns_nobody(project):
     """Not even the benchmark: how the earlier prefixes are judged is as before."""
     shutil.copy(ROOT / "params.yaml", project / "params.yaml")
-    plan.main(str(len(PARAMS["chain"]) + 2))
+    plan.main(len(PARAMS["chain"]) + 2)
     assert concerned(project, params.read()) == set()
 
 
