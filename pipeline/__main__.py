@@ -22,7 +22,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 #: Commands that start processes, which are not to outlive them.
 _DRIVERS = ("reproduce", "repeat", "walk")
 
-#: By name: module (and its function, if that is not `main`), arguments, and what it is for. `check` is a stage too, the rest are none.
+#: By name: module and, if not `main`, function; arguments; what it is for. `check` is a stage too, the rest are none.
 COMMANDS = {
     "check": ("pipeline.stages.check", "", "say within seconds what is wrong in params.yaml"),
     "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),

@@ -99,8 +99,8 @@ def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict
             values = [study if key == "params.yaml" else params.value(study, key) for key in stage.params]
             before = [identify(parent) for parent in sorted(parents[name])]
             # Of the data set's own files no other stage knows anything.
-            files = listing.here_or_recorded(study) if name == "prepare" else None
-            what = [stage.cmd, stage.outs, parts, values, before, *([files] if files else [])]
+            files = [listing.here_or_recorded(study)] if name == "prepare" else []
+            what = [stage.cmd, stage.outs, parts, values, before, *files]
             content = json.dumps(what, sort_keys=True)
             found[name] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         return found[name]

@@ -64,7 +64,8 @@ from pipeline.__main__ import main
 number = signal.Signals[sys.argv[2]]
 if sys.argv[3:]:
     signal.signal(number, signal.SIG_IGN)
-sys.modules["pipeline.walk"] = sys.modules["pipeline.repeat"] = sys.modules["pipeline.drive"] = module = types.ModuleType("x")
+module = types.ModuleType("x")
+sys.modules.update({f"pipeline.{name}": module for name in ("walk", "repeat", "drive")})
 module.main = module.reproduce = lambda: signal.raise_signal(number)
 sys.exit(main([sys.argv[1]]))
 """

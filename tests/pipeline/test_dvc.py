@@ -229,10 +229,9 @@ def test_code_concerns_the_stages_that_import_it(project):
     assert concerned(project) == {"code/report.json"}
 
 
-def test_how_parameters_are_checked_concerns_no_segment_and_no_benchmark(project):
-    """Coresets alone are picked with a type of the study's, the benchmark."""
+def test_how_parameters_are_checked_concerns_nobody_else(project):
     replace(project / "pipeline/study.py", "states must differ", "states must not repeat")
-    assert concerned(project) == {"code/check.json", "code/coreset.json"}
+    assert concerned(project) == {"code/check.json"}
 
 
 def test_an_option_of_one_arm_concerns_that_arm(project):

@@ -9,7 +9,6 @@ from dasm.errors import ConfigError
 from pipeline import layout, sources
 from pipeline.steady import NAME, said, steady
 
-
 STAGE = ["distill", "dasm", "0"]
 DVC_YAML = """
 stages:
