@@ -24,7 +24,7 @@ _ENTRY = layout.LEDGER / "prepare.json"
 def listing(study: Mapping[str, Any]) -> dict[str, Any]:
     """Return the number of files of the data set, a digest of their paths and sizes, and one of how they are read.
 
-    No files of embedded and downloaded data sets, which do not change.
+    No files are listed of embedded and downloaded data sets, whose files do not change.
 
     Raises:
         ConfigError: they cannot be listed.

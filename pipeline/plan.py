@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from dasm.errors import require
 from dasm.tables import write_atomically
@@ -61,8 +62,6 @@ def _resize(links: list[object], length: int) -> None:
 
 
 def _flow(values: dict[str, int]) -> object:
-    from ruamel.yaml.comments import CommentedMap
-
     flow = CommentedMap(values)
     flow.fa.set_flow_style()
     return flow

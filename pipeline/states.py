@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dasm.tables import read_chain, read_segments, segment_files, write_atomically, write_segment
+from dasm.tables import read_chain, segment_files, write_atomically, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params
 
@@ -49,7 +49,7 @@ def write_state(
         "params": params.digest(recipe),
     }
     write_segment(folder / f"s{segment.index}.parquet", segment, real.class_names, provenance)
-    whole = read_segments(folder)
+    whole = [*(one for one, _ in chain), segment]
     summary = {
         "segments": len(whole),
         "images_per_class": sum(segment.ipc for segment in whole),

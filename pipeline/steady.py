@@ -6,7 +6,7 @@ an edit meanwhile would file results under numbers or code that they were not ma
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,31 @@ from pipeline.templates import stages
 #: The part of the blueprint that no stage depends on.
 NAME = "study"
 
+_WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
 _SUFFIXES = (".py", ".css", ".html", ".md")
 
 
 def said(study: Mapping[str, Any]) -> dict[str, str]:
     """Return what the blueprint says of a study as a whole."""
     return {"digest": params.digest(study)}
+
+
+class Watched:
+    """The values of params.yaml and dvc.yaml when the run began. Comments are none, as for the stages."""
+
+    def __init__(self) -> None:
+        """Read them."""
+        self._bytes = [path.read_bytes() for path in _WATCHED]
+        self._values = [params.read(path) for path in _WATCHED]
+
+    def is_another(self) -> bool:
+        """Say whether they are others by now; what cannot be read is half saved, and waits for the next look."""
+        with suppress(ConfigError, FileNotFoundError):
+            if (now := [path.read_bytes() for path in _WATCHED]) != self._bytes:
+                if [params.read(path) for path in _WATCHED] != self._values:
+                    return True
+                self._bytes = now  # parsed once for each save
+        return False
 
 
 @contextmanager
