@@ -85,7 +85,7 @@ def make_study(
     path = root / "params.yaml"
     path.write_text(arms)
     groups = parameters.read(path)
-    everyone = [arm for group in ("arms", "controls", "coresets") for arm in groups[group] or ()]
+    everyone = [arm for group in ("arms", "controls", "coresets") for arm in groups[group]]
     path.write_text(
         f"{arms}{BLOCKS}chain: [{chain}]\nrescore: [{chain}]\n"
         f"benchmark: {{states: {[*benchmarked]}, networks: [{networks}], arms: {json.dumps(everyone)}}}\n"

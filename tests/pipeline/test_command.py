@@ -5,6 +5,7 @@ import inspect
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_the_arguments_it_names_are_those_it_takes(name):
     else:
         assert len(arguments.split()) <= len(taken)
         assert len(needed) == sum(one.default is one.empty for one in taken)
+
+
+@pytest.mark.parametrize(("visible", "devices"), [(None, None), ("1", None), ("0,3", ["0", "3"])])
+def test_targets_and_several_gpus_reach_the_flow(visible, devices, monkeypatch):
+    seen = []
+    flow = SimpleNamespace(reproduce=lambda **given: seen.append(given))
+    monkeypatch.setattr("pipeline.flows", flow, raising=False)
+    monkeypatch.setattr("pipeline.listing.warn", lambda _: True)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # what a driver sets for its own process
+    assert main(["reproduce", "2", "distill", "score@a-s0"]) == main(["reproduce"]) == 0
+    assert seen == [
+        {"jobs": 2, "targets": ["distill", "score@a-s0"], "devices": devices},
+        {"jobs": 1, "targets": [], "devices": devices},
+    ]
+    assert main(["reproduce", "0"]) == 1 and len(seen) == 2
 
 
 @pytest.mark.parametrize("text", ["two", "1.5", "-1"])
