@@ -177,6 +177,16 @@ def test_dot_becomes_parents_in_the_order_of_the_file() -> None:
     assert list(parents) == ["b", "a@x-s0", "c"]
 
 
+def test_a_spoilt_lock_file_is_not_taken_for_another_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dag.ask("init", "--quiet", "--no-scm")
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true'}}")
+    (tmp_path / "dvc.lock").write_text("<<<<<<< ours\n")
+    with pytest.raises(dag.ReproduceError, match=r"^dvc status --json: .*dvc\.lock") as said:
+        dag.ask("status", "--json")
+    assert "another dvc" not in str(said.value)
+
+
 def test_targets_bring_their_ancestors_and_nothing_else() -> None:
     """A target is a stage or a group; none, or an empty list from the UI's form, is everything."""
     parents = {"prepare": set[str](), "work@a": {"prepare"}, "work@b": {"prepare"}, "report": {"work@a"}}

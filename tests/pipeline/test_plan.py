@@ -1,6 +1,9 @@
 """The two blocks that say how many segments there are are rewritten together, and comments stay."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from ruamel.yaml import YAML
@@ -72,3 +75,11 @@ def test_a_study_without_the_last_score_stays_without_it(tmp_path, segments):
     parse(after)
     assert after["rescore"] == after["chain"][:-1]
     assert after["benchmark"]["states"] == {2: [2], 3: [3], 6: [3, 4, 5, 6]}[segments]
+
+
+def test_comments_in_any_letters_stay_whatever_the_machine_speaks(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text() + "# größer …\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "pipeline", "plan", "2"], cwd=tmp_path, env=os.environ | plain, check=True)
+    assert path.read_text(encoding="utf-8").endswith("# größer …\n") and len(params.read(path)["chain"]) == 2
