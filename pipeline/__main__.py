@@ -1,13 +1,15 @@
 """`python -m pipeline COMMAND [ARGUMENT]...`: the stages of dvc.yaml, and what drives them."""
 
+import ctypes
 import difflib
+import errno
 import importlib
 import inspect
 import os
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,14 +17,22 @@ from dasm.errors import ConfigError
 from pipeline.steady import steady
 
 _INTERRUPTED = 128 + signal.SIGINT
+_PR_SET_PDEATHSIG = 1
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+#: Commands that start processes, which are not to outlive them.
+_DRIVERS = ("reproduce", "repeat", "walk")
 
-#: By name: module, arguments, and what it is for. `check` is a stage too, the rest are none.
+#: By name: module and, if not `main`, function; arguments; what it is for. `check` is a stage too, the rest are none.
 COMMANDS = {
     "check": ("pipeline.stages.check", "", "say within seconds what is wrong in params.yaml"),
     "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),
     "plan": ("pipeline.plan", "SEGMENTS", "rewrite the blocks of params.yaml that say how many segments there are"),
-    "reproduce": ("pipeline.drive", "[JOBS]", "what `dvc repro` does, so many stages at a time, seen in Prefect"),
-    "serve": ("pipeline.drive", "", "offer that to the Prefect UI, whose Run button starts it"),
+    "reproduce": (
+        "pipeline.drive:reproduce",
+        "[JOBS] [TARGET]...",
+        "what `dvc repro` does, so many stages at a time, seen in Prefect",
+    ),
+    "serve": ("pipeline.drive:serve", "", "offer that to the Prefect UI, whose Run button starts it"),
     "walk": ("pipeline.walk", "[MINUTES] [JOBS]", "the stages on a machine without DVC; goes on when called again"),
     "export": ("pipeline.export", "ARM FOLDER [IPC]", "hand a distilled set on: Parquet, safetensors, PNG, a card"),
     "repeat": (
@@ -54,7 +64,13 @@ def main(arguments: list[str]) -> int:
     # Read by OpenMP when torch is imported: threads that wait sleep. Spinning ones made two threads eight times slower
     # than one on a busy two-core machine (benchmarks/README.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    function = getattr(importlib.import_module(COMMANDS.get(name, (f"pipeline.stages.{name}",))[0]), _entry(name))
+    if name in stages:
+        _die_with_parent()
+    if name in _DRIVERS:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # under nohup, SIGHUP goes on meaning nothing
+                signal.signal(number, signal.default_int_handler)
+    function = entry(name)
     signature = inspect.signature(function)
     try:
         given = signature.bind(*rest)
@@ -65,7 +81,7 @@ def main(arguments: list[str]) -> int:
         for key, text in given.arguments.items():
             if signature.parameters[key].annotation is int:
                 given.arguments[key] = _number(text, key)
-        with steady() if name in stages and name not in COMMANDS else nullcontext():
+        with steady(arguments) if name in stages and name not in COMMANDS else nullcontext():
             function(*given.args, **given.kwargs)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -73,10 +89,14 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except FileNotFoundError as error:
-        if not str(error.filename).startswith("data/"):
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            what = f"{error.filename or name}: must be readable and writable, got {error.strerror}"
+        elif isinstance(error, FileNotFoundError) and str(error.filename).startswith("data/"):
+            what = f"{error.filename}: no such file (`dvc repro` makes what a stage reads)"
+        else:
             raise
-        print(f"error: {error.filename}: no such file (`dvc repro` makes what a stage reads)", file=sys.stderr)
+        print(f"error: {what}", file=sys.stderr)
         return 1
     return 0
 
@@ -103,8 +123,20 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def _entry(name: str) -> str:
-    return name if name in ("reproduce", "serve") else "main"
+def entry(name: str) -> Callable[..., None]:
+    """Return the function of a command or a stage."""
+    module, _, function = COMMANDS.get(name, (f"pipeline.stages.{name}",))[0].partition(":")
+    found: Callable[..., None] = getattr(importlib.import_module(module), function or "main")
+    return found
+
+
+def _die_with_parent() -> None:
+    """A stage whose dvc was killed would go on and write the same files as its successor."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it was killed in between, and nobody will say so
+            signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":

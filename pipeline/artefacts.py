@@ -5,7 +5,7 @@ Parquet is read without `dasm.tables`, so that a report costs no import of torch
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dasm.errors import ConfigError, require
 from dasm.truth import read_truth
 from pipeline import layout
 from pipeline.scope import FULL, Scope
+from pipeline.templates import stages
 
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 # Of the segments that have them: a list of numbers per stored image, or one per tile of it.
@@ -107,34 +108,22 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
     return results.assign(**{name: 100 * results[name] for name in ("validation", "test")})
 
 
-def read_ledger(root: Path, scope: Scope) -> pd.DataFrame:
+def read_ledger(root: Path, params: Mapping[str, Any], scope: Scope) -> pd.DataFrame:
     """Read what every stage cost: what the arms share first (arm ""), then arm by arm, in order of stage and number.
 
-    Entries of arms and numbers that the study does not have are left by another one, or by it when it was longer, and
-    passed over.
+    Entries of no stage of the study are left by another one, or by it when it was another, and passed over.
     """
-    folder = root / "data/ledger"
     places = ("", *scope.arms, FULL)
-    current = [path for path in folder.glob("*.json") if _is_current(path.stem, scope)]
-    rows = [row for row in (_entry(path, places) for path in current) if row["arm"] in places]
-    require(bool(rows), f"{folder}: must hold the cost of every stage", "no *.json")
+    outs = [
+        root / out
+        for stage in stages(params, root / "dvc.yaml")
+        for out in stage.outs
+        if layout.LEDGER in Path(out).parents and (scope.experts or not stage.name.startswith("experts"))
+    ]
+    rows = [row for row in (_entry(path, places) for path in outs if path.exists()) if row["arm"] in places]
+    require(bool(rows), f"{root / layout.LEDGER}: must hold the cost of every stage", "no *.json")
     rows.sort(key=lambda row: (places.index(row["arm"]), row["stage"], row["number"], row["name"]))
     return pd.DataFrame(rows)
-
-
-def _is_current(name: str, scope: Scope) -> bool:
-    stage, _, rest = name.partition("-")
-    every = range(scope.segments)
-    numbers: dict[str, Sequence[int]] = {
-        "distill": every,
-        "control": every,
-        "score": scope.scores,
-        "train": scope.scores,
-        "benchmark": scope.states,
-        "experts": every if scope.experts else (),
-    }
-    number = re.search(r"-(\d+)$", rest)
-    return stage not in numbers or number is None or int(number[1]) in numbers[stage]
 
 
 def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:

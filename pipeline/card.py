@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
-from scipy.special import stdtrit
 
 from dasm.data import Dataset
 from dasm.distilled import DistilledSet
@@ -16,6 +15,7 @@ from dasm.export import DESCRIPTION, IMAGES, PARQUET, SAFETENSORS
 from pipeline import layout, methods, params
 from pipeline.artefacts import read_parquet
 from pipeline.page import render
+from pipeline.ranking import half_width
 
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "n>1M": math.inf}
 _COLUMNS = ("network", "seed", "test", "code_version", "torch_version", "device")
@@ -128,13 +128,12 @@ def _accuracy(study: Mapping[str, Any], arm: str, state: int, distilled: Distill
     full = read_parquet(layout.FULL, _COLUMNS)
     rows = []
     for number, (network, group) in enumerate(found.groupby("network", sort=False)):
-        test, n = 100 * group["test"], len(group)
-        half = float(stdtrit(n - 1, 0.975) * test.std() / math.sqrt(n)) if n > 1 else math.nan
+        test = 100 * group["test"].to_numpy(float)
         real = 100 * full[full["network"] == network]["test"].mean()
         first = group.iloc[0]
         how = f"torch {first['torch_version']} on {first['device']}"
         rows.append(
-            {"network": network, "unseen": number > 0, "mean": test.mean(), "half": half, "n": n}
+            {"network": network, "unseen": number > 0, "mean": test.mean(), "half": half_width(test), "n": len(test)}
             | {"real": real, "how": how}
         )
     return rows

@@ -134,15 +134,18 @@ def difficulty(scope: Scope, states: States) -> dict[str, Any]:
 
 
 def _odd(sizes: pd.Series, wrong: float | None) -> str:
-    """Say in what the real images, whose accuracy would else be taken for the most there is, are no ordinary set."""
+    """Say what is unusual about the real images (uneven classes, wrong labels).
+
+    So that their accuracy is not read as the ceiling.
+    """
     said = [f"{sizes.min()} to {sizes.max()} per class"] if sizes.max() > _UNEVEN * sizes.min() else []
     said += [f"{wrong:.1f} % labelled wrongly on purpose"] if wrong is not None else []
     return f" ({', '.join(said)})" if said else ""
 
 
-def costs(root: Path, scope: Scope) -> dict[str, Any]:
+def costs(root: Path, params: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     """Return what every arm and stage cost, the objective over the iterations, and what soft labels add."""
-    ledger = read_ledger(root, scope)
+    ledger = read_ledger(root, params, scope)
     curves: dict[str, dict[str, list[float]]] = {}
     shade: dict[tuple[str, str], int] = {}
     for arm, k, values in zip(ledger["arm"], ledger["number"], ledger["distances"], strict=True):

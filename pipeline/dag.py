@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from dasm.errors import ConfigError
+
 #: Every stage depends on files that this one writes, each on its own few; most of them stay as they are.
 BLUEPRINT = "check"
 
@@ -26,7 +28,7 @@ _ADVICE = (
 )
 
 
-class ReproduceError(RuntimeError):
+class ReproduceError(ConfigError):
     """The study could not be reproduced; the message says what to do."""
 
 
@@ -34,7 +36,9 @@ def ask(*arguments: str) -> str:
     """Run a DVC command that only reads; return what it prints."""
     answer = subprocess.run([*DVC, *arguments], capture_output=True, text=True, env=environment({}), check=False)
     if answer.returncode:
-        hint = "is another dvc at work here? " if "busy" in answer.stderr or "lock" in answer.stderr else ""
+        # As DVC says it; "lock" alone would be in every word about dvc.lock.
+        held = re.search(r"busy|unable to acquire lock", answer.stderr, re.IGNORECASE)
+        hint = "is another dvc at work here? " if held else ""
         raise ReproduceError(f"dvc {' '.join(arguments)}: {hint}{answer.stderr.strip()}")
     return answer.stdout
 

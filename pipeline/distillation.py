@@ -15,7 +15,7 @@ from dasm.matching import Matching
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.store import read_split
-from dasm.tables import read_segment, read_segments
+from dasm.tables import read_segment, read_segments, read_window
 from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
@@ -26,7 +26,7 @@ from pipeline.states import write_state
 _TOLD = ("iterations", "distances", "bytes")
 
 
-def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | None, joint: bool = False) -> None:
+def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) -> None:
     """Distil what follows state k of an arm, or take it over from an arm that has distilled the same.
 
     A joint arm distils the whole prefix anew: as many images and as many iterations as all segments up to k together.
@@ -35,8 +35,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
         stage: name of the DVC stage.
         arm: its name.
         k: number of the segment, from 0.
-        weights: of the window; None keeps every real image.
-        rank: rank fractions behind the window, or None.
+        windowed: whether the arm has scores, and so a window of state k; else every real image is kept.
         joint: forget the segments so far, but not their size and effort.
     """
     study, device = runtime.start(splits=True)
@@ -47,7 +46,7 @@ def run(stage: str, arm: str, k: int, *, weights: Tensor | None, rank: Tensor | 
     real = read_split(layout.REAL, "train", device)
     before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
     prefix = [] if joint else read_segments(before)
-    weights = torch.ones(len(real)) if weights is None else weights
+    weights, rank = read_window(layout.difficulty(arm, k)) if windowed else (torch.ones(len(real)), None)
     follows = matching.objective.needs_experts
     experts = recipes.followed(study, first=not prefix) if follows else None
     threads = params.value(study, "threads")

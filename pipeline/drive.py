@@ -1,27 +1,29 @@
-"""`python -m pipeline reproduce [JOBS]` and `serve`: the Prefect flow around DVC."""
+"""`python -m pipeline reproduce [JOBS] [TARGET]...` and `serve`: the Prefect flow around DVC."""
 
-from dasm.errors import ConfigError
+import os
+
+from dasm.errors import require
 from pipeline import params, procs
-from pipeline.dag import ReproduceError
 
 
-def reproduce(jobs: str = "1") -> None:
-    """Run every stage that needs it as a Prefect task, `jobs` at once.
+def reproduce(jobs: int = 1, *targets: str) -> None:
+    """Run every stage that needs it as a Prefect task.
+
+    Args:
+        jobs: stages at a time. Where CUDA_VISIBLE_DEVICES names several GPUs, each is lent to one of them at a time.
+        targets: stages or groups of stages, with all they need; default everything.
 
     Raises:
         ConfigError: jobs out of range, no DVC project here, another driver at work, a stage that failed.
     """
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise ConfigError(f"reproduce: jobs must be >= 1, got {jobs!r}")
-    try:
-        procs.project()
-        # Deferred: importing Prefect and torch takes seconds and is no business of the stages.
-        from pipeline import flows, listing
+    require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
+    procs.project()
+    # Deferred: a wrong number or folder is said before Prefect and torch are imported, which takes seconds.
+    from pipeline import flows, listing
 
-        listing.warn(params.read())
-        flows.reproduce(jobs=int(jobs))
-    except ReproduceError as error:
-        raise ConfigError(f"reproduce: {error}") from error
+    listing.warn(params.read())
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    flows.reproduce(jobs=jobs, targets=[*targets], devices=devices if len(devices) > 1 else None)
 
 
 def serve() -> None:
@@ -30,10 +32,7 @@ def serve() -> None:
     Raises:
         ConfigError: no DVC project here.
     """
-    try:
-        procs.project()
-    except ReproduceError as error:
-        raise ConfigError(f"serve: {error}") from error
+    procs.project()
     from pipeline import flows
 
     flows.serve()

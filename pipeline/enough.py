@@ -47,13 +47,11 @@ def check_sizes(
 
 
 def check_prepared(where: str) -> None:
-    """Compare the images that lie in `data/real`, if any do, as `check_sizes` does.
+    """Compare the images that lie in `data/real` as `check_sizes` does.
 
     Args:
         where: what messages call the data set.
     """
-    if not (layout.REAL / META).exists():
-        return
     names = json.loads((layout.REAL / META).read_text())["class_names"]
     labels = [np.load(layout.REAL / array_file(split, "labels"), allow_pickle=False) for split in SPLITS]
     check_sizes(where, names, labels[SPLITS.index("train")], np.concatenate(labels))

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from pipeline.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
 from pipeline.scope import FULL, Scope
+from pipeline.sparks import chunked
 
 # 0.001 and 100 on a log axis, never powers of ten.
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -91,10 +92,7 @@ def distances(arm: str, curves: Mapping[str, Sequence[float]]) -> Figure:
         figure, (ax,) = panels(1, 2.3)
         shades = mpl.colormaps["viridis"](np.linspace(0.3, 0.8, len(curves)))
         for (name, values), shade in zip(curves.items(), shades, strict=True):
-            chunks = np.array_split(np.asarray(values, float), min(len(values), 200))
-            x = np.cumsum([len(chunk) for chunk in chunks])
-            y = [chunk.mean() for chunk in chunks]
-            ax.plot(x, y, color=shade, linewidth=1.2, label=name)
+            ax.plot(*chunked(values, 200), color=shade, linewidth=1.2, label=name)
         ax.legend(frameon=False, loc="upper right", fontsize=8, labelcolor=MUTED, handlelength=1.2)
         ax.set(xlabel="iteration", ylabel="distance", title=arm)
         return figure

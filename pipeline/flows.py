@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from pipeline import dag, procs
 from pipeline.dag import ReproduceError
+from pipeline.steady import Watched
 
 # Prefect reads these on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -33,8 +33,6 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline import publish
-
-WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
 
 publish.without_tracebacks_of(ReproduceError)
 
@@ -78,12 +76,17 @@ class Slots:
             self.devices.extend(environment.values())
 
 
+def _may_help(_task: object, _run: object, state: State[Any]) -> bool:
+    return state.name != "Refused"
+
+
 @task(
     name="stage",
     task_run_name="{stage}",
     tags=["stage"],
     retries=1,  # a failed stage goes on from its own checkpoint
     retry_delay_seconds=3,
+    retry_condition_fn=_may_help,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -101,7 +104,9 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
     if children.closed:
         return Cancelled(message="the driver stopped")
     if status:
-        return Failed(message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
+        # A stage that says in one line what is wrong says so again.
+        name = "Refused" if any(line.startswith("error: ") for line in said) else None
+        return Failed(name=name, message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
     return Completed(name=dag.verdict(stage, said))
 
 
@@ -129,12 +134,12 @@ def reproduce(
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
     """
     with procs.only_driver(), closing(procs.Children()) as children:
-        before = _watched()
+        study = Watched()
         slots = Slots(jobs, list(devices) if devices else None, set())
         outcomes: dict[str, Outcome] = {}
         parents, dirty = dag.survey()
         if dag.BLUEPRINT in dirty:
-            outcomes = _walk({dag.BLUEPRINT: set()}, dirty, slots, children, before)
+            outcomes = _walk({dag.BLUEPRINT: set()}, dirty, slots, children, study)
             # Asked again, because only now DVC can see which stages the new blueprint concerns.
             parents, dirty = dag.survey()
         if not _failed(outcomes):
@@ -142,7 +147,7 @@ def reproduce(
             chosen = {stage: above - {*outcomes} for stage, above in dag.select(parents, targets).items()}
             rest = {stage: above for stage, above in chosen.items() if stage not in outcomes}
             slots.on_gpu = dag.on_gpu(rest)
-            outcomes |= _walk(rest, dirty, slots, children, before)
+            outcomes |= _walk(rest, dirty, slots, children, study)
     publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
     if failed := _failed(outcomes):
         skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]
@@ -160,7 +165,7 @@ def _failed(outcomes: dict[str, Outcome]) -> list[str]:
 
 
 def _walk(
-    parents: dict[str, set[str]], dirty: set[str], slots: Slots, children: procs.Children, before: list[bytes]
+    parents: dict[str, set[str]], dirty: set[str], slots: Slots, children: procs.Children, study: Watched
 ) -> dict[str, Outcome]:
     """Take every stage to its outcome, parents first. Prefect is handed only stages whose parents are done.
 
@@ -182,7 +187,7 @@ def _walk(
                 running[stage] = Run(future, environment, time.monotonic())
                 future.add_done_callback(_teller(done, stage))
         if not ended:
-            stage = _next(done, before)
+            stage = _next(done, study)
             run = running.pop(stage)
             slots.release(run.environment)
             ended = {stage: _outcome(stage, run)}
@@ -207,10 +212,10 @@ def _teller(done: "SimpleQueue[str]", stage: str) -> Callable[[PrefectFuture[Any
     return lambda _: done.put(stage)
 
 
-def _next(done: "SimpleQueue[str]", before: list[bytes]) -> str:
+def _next(done: "SimpleQueue[str]", study: Watched) -> str:
     """Wait for a stage to end, watching that nobody edits the study: DVC would file results under the new values."""
     while True:
-        if _watched() != before:
+        if study.is_another():
             raise ReproduceError("params.yaml or dvc.yaml changed during the run: all stages stopped, start again")
         with suppress(Empty):
             return done.get(timeout=1)
@@ -220,7 +225,3 @@ def _outcome(stage: str, run: Run) -> Outcome:
     run.future.wait()  # brings the state along; without it Prefect asks its server, which lags behind
     state = run.future.state
     return Outcome(state, time.monotonic() - run.start, frozenset() if state.is_completed() else frozenset({stage}))
-
-
-def _watched() -> list[bytes]:
-    return [path.read_bytes() if path.exists() else b"" for path in WATCHED]

@@ -21,11 +21,10 @@ from pipeline.mending import AGAIN
 _ENTRY = layout.LEDGER / "prepare.json"
 
 
-def listing(study: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the number of files of the data set, a digest of their paths and sizes, and one of its options.
+def listing(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the number of files of the data set, a digest of their paths and sizes, and one of how they are read.
 
-    Returns:
-        None of a data set without files that anybody but its publisher changes.
+    No files are listed of embedded and downloaded data sets, whose files do not change.
 
     Raises:
         ConfigError: they cannot be listed.
@@ -36,14 +35,12 @@ def listing(study: Mapping[str, Any]) -> dict[str, Any] | None:
             lines.append(f"{Path(path).stat().st_size} {path}\n")
         except OSError as error:
             raise ConfigError(f"{path}: must be a readable file ({error.strerror})") from error
-    if not lines:
-        return None
     digest = hashlib.blake2b("".join(lines).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    return {"files": len(lines), "digest": digest, "options": params.digest(params.value(study, "data"))}
+    return {"files": len(lines), "digest": digest, "options": _options(study)}
 
 
 def recorded() -> dict[str, Any] | None:
-    """Return what `prepare` listed; None where it has not run, or had nothing to list."""
+    """Return what `prepare` listed; None where it has not run."""
     with suppress(FileNotFoundError):
         found: dict[str, Any] | None = json.loads(_ENTRY.read_text()).get("listing")
         return found
@@ -64,32 +61,34 @@ def here_or_recorded(study: Mapping[str, Any]) -> dict[str, Any] | None:
         return recorded()
 
 
-def are_those_read(study: Mapping[str, Any]) -> bool:
-    """Say whether the files, as far as they are at hand, are known to be those that `prepare` read."""
-    before = recorded()
-    return before is not None and before == here_or_recorded(study)
+def compared(study: Mapping[str, Any]) -> tuple[bool, str]:
+    """Compare the files with those that `prepare` read.
 
-
-def changed(study: Mapping[str, Any]) -> str:
-    """Say in one line how the files differ from those that `prepare` read, or nothing.
-
-    Nothing is said either where the options of the data set are others, which DVC sees by itself.
+    Returns:
+        Whether they are known to be those, as far as they are at hand; and in one line how they differ, or nothing.
+        Nothing is said either where they are to be read otherwise, which DVC sees by itself.
     """
     before = recorded()
-    if before is None or before["options"] != params.digest(params.value(study, "data")):
-        return ""
+    if before is None or before["options"] != _options(study):
+        return False, ""
     try:
         now = listing(study)
     except ConfigError as error:
-        return f"{error}; `prepare` has read it"
+        return isinstance(error.__cause__, FileNotFoundError), f"{error}; `prepare` has read it"
     if now == before:
-        return ""
-    count = 0 if now is None else now["files"]
-    how = f"{count} files, {before['files']} when" if count != before["files"] else "other names or sizes than when"
-    return f"data: {how} `prepare` read them, which DVC does not see ({AGAIN}, then `dvc repro`)"
+        return True, ""
+    more = now["files"] != before["files"]
+    how = f"{now['files']} files, {before['files']} when" if more else "other names or sizes than when"
+    return False, f"data: {how} `prepare` read them, which DVC does not see ({AGAIN}, then `dvc repro`)"
 
 
-def warn(study: Mapping[str, Any]) -> None:
-    """Say on stderr what `changed` says."""
-    if said := changed(study):
+def warn(study: Mapping[str, Any]) -> bool:
+    """Say on stderr how the files differ from those that `prepare` read; return whether they are known to be those."""
+    known, said = compared(study)
+    if said:
         print(f"warning: {said}", file=sys.stderr)
+    return known
+
+
+def _options(study: Mapping[str, Any]) -> str:
+    return params.digest(params.value(study, "data"), params.value(study, "seed"))

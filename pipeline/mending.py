@@ -1,4 +1,4 @@
-"""What whoever mends or adds pictures has to tell DVC, which does not know these files: said where one is at fault."""
+"""Adds to errors about pictures the command that makes DVC read them again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from dasm.errors import ConfigError, require
+from dasm.plugins import build
 from pipeline import layout, params
 
 T = TypeVar("T")
@@ -27,9 +28,6 @@ def block(study: Mapping[str, Any], arm: str, name: str) -> Any:  # noqa: ANN401
 
 def section(study: Mapping[str, Any], arm: str, name: str, kind: type[T]) -> T:
     """Build the dataclass of one block of an arm."""
-    # Deferred: reading parameters must not cost the import of torch.
-    from dasm.plugins import build
-
     own = name in _departures(study, arm) or name == "coreset"
     return build(kind, block(study, arm, name), f"method.{arm}.{name}" if own else name)
 

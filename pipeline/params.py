@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dasm.errors import ConfigError
+from dasm.plugins import build
 
 T = TypeVar("T")
 
@@ -49,9 +50,6 @@ def value(params: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any 
 
 def section(params: Mapping[str, Any], kind: type[T], dotted: str) -> T:
     """Build a dataclass of the library from the section at a dotted path."""
-    # Deferred: reading parameters must not cost the import of torch.
-    from dasm.plugins import build
-
     return build(kind, value(params, dotted), dotted)
 
 

@@ -1,6 +1,7 @@
 """What a stage leaves that has nothing to do, written without the seconds that torch takes to import."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,23 +12,25 @@ def experts(arm: str, k: int, because: str) -> None:
     """Write the folder of experts that nobody follows."""
     reason = {"because": because} if because else {}
     _write(layout.experts(arm, k) / "none.json", json.dumps({"experts": 0, **reason}))
-    _cost("experts", f"experts@{arm}-{k}", f"experts-{arm}-{k}", arm)
+    _cost("experts", f"experts-{arm}-{k}", "" if arm == "real" else arm)
 
 
 def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
     """Write the state after segment k of a joint arm without its images: the size and effort planned for it."""
     summary = {"segments": 0, "images_per_class": plan["ipc"], "iterations": plan["iterations"]}
     _write(layout.distilled(arm, k + 1) / "state.json", json.dumps(summary, indent=1))
-    _cost("control", f"control@{arm}-s{k}", f"control-{arm}-{k}", arm)
+    _cost("control", f"control-{arm}-{k}", arm)
 
 
-def _cost(stage: str, name: str, file: str, arm: str) -> None:
+def _cost(stage: str, name: str, arm: str) -> None:
+    """Write the entry that `runtime.ledger` would write."""
     nothing = dict.fromkeys(
         ("seconds", "earlier_seconds", "forward_images", "backward_images", "flops", "peak_memory_mb"), 0
     )
     threads = params.value(params.read(), "threads")
-    entry = {"stage": stage, "name": name, "arm": arm, "device": "cpu", "threads": threads, **nothing}
-    _write(layout.LEDGER / f"{file}.json", json.dumps(entry, indent=1, sort_keys=True))
+    named = os.environ.get("DVC_STAGE", name)
+    entry = {"stage": stage, "name": named, "arm": arm, "device": "cpu", "threads": threads, **nothing}
+    _write(layout.LEDGER / f"{name}.json", json.dumps(entry, indent=1, sort_keys=True))
 
 
 def _write(path: Path, text: str) -> None:

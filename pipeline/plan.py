@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
-from dasm.errors import ConfigError
+from dasm.errors import require
 from dasm.files import write_atomically
 from pipeline import params
 
@@ -12,19 +13,18 @@ from pipeline import params
 _MOST = 1000
 
 
-def main(segments: str, path: str = "params.yaml") -> None:
+def main(segments: int, path: str = "params.yaml") -> None:
     """Give the study K segments; new ones copy the last there is, and comments stay.
 
     `planned_ipc` is not touched: it belongs to the identity of every segment that is already there.
     """
-    if not segments.isdecimal() or not 1 <= int(segments) <= _MOST:
-        raise ConfigError(f"plan: the number of segments must be in [1, {_MOST}], got {segments!r}")
+    require(1 <= segments <= _MOST, f"plan: the number of segments must be in [1, {_MOST}]", segments)
     found = params.read(Path(path))  # says what is wrong in one line
     for block in ("chain", "rescore", "segment", "benchmark.states", "planned_ipc"):
         params.value(found, block)
     yaml = _as_it_is_written()
     study = yaml.load(Path(path))
-    have, want = len(study["chain"]), int(segments)
+    have, want = len(study["chain"]), segments
     # A study that leaves out the score after its last segment goes on leaving it out, down to the last link, on which
     # the comment after the block hangs; that of one segment has always come down to it.
     without = len(study["rescore"]) < have or have == 1
@@ -38,7 +38,7 @@ def main(segments: str, path: str = "params.yaml") -> None:
     states[:] = [n for n in states if n <= want] + list(range(have + 1, want + 1)) or [want]
 
     def write(temporary: Path) -> None:
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             yaml.dump(study, file)
 
     write_atomically(Path(path), write)
@@ -62,8 +62,6 @@ def _resize(links: list[object], length: int) -> None:
 
 
 def _flow(values: dict[str, int]) -> object:
-    from ruamel.yaml.comments import CommentedMap
-
     flow = CommentedMap(values)
     flow.fa.set_flow_style()
     return flow

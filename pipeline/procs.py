@@ -41,9 +41,13 @@ def project() -> Path:
 
 
 @contextlib.contextmanager
-def only_driver() -> Iterator[None]:
-    """Hold the workspace: a second driver is refused, and a dead one leaves nothing behind."""
-    path = project() / "tmp" / "reproduce.lock"
+def only_driver(path: Path | None = None) -> Iterator[None]:
+    """Hold the workspace: a second driver is refused, and a dead one leaves nothing behind.
+
+    Args:
+        path: of the lock; default: that of whoever drives DVC here.
+    """
+    path = path or project() / "tmp" / "reproduce.lock"
     path.parent.mkdir(exist_ok=True)
     with path.open("a+") as file:
         try:

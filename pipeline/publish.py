@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
-from ruamel.yaml import YAML
+
+from pipeline import params
 
 
 def publish_stages(ended: Mapping[str, tuple[str, float]]) -> None:
@@ -32,10 +33,10 @@ def without_tracebacks_of(kind: type[BaseException]) -> None:
 
 def publish_report() -> None:
     """Show the study's table and figures, if it has any, where Prefect shows artifacts."""
-    study = str(YAML(typ="safe").load(Path("params.yaml")).get("study", ""))
+    study = str(params.read().get("study", ""))
     folder = Path("reports", study)
     if (table := folder / "table.md").is_file():
-        create_markdown_artifact(table.read_text(), key=_key(study, "table"), description=str(table))
+        create_markdown_artifact(table.read_text(encoding="utf-8"), key=_key(study, "table"), description=str(table))
     for figure in sorted(folder.glob("*.png")):
         url = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
         create_image_artifact(url, key=_key(study, figure.stem), description=str(figure))

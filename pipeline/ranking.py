@@ -83,10 +83,15 @@ class Place:
 def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], *, same: bool = False) -> Difference:
     """Return the mean of `ours - theirs` and its 95 % t-interval; equal places are one pair."""
     gaps = ours - theirs
-    n, mean = len(gaps), float(gaps.mean())
+    mean, half = float(gaps.mean()), half_width(gaps)
+    return Difference(mean=mean, lower=mean - half, upper=mean + half, n=len(gaps), same=same)
+
+
+def half_width(values: NDArray[np.float64]) -> float:
+    """Return half the width of the 95 % t-interval of a mean; not a number for one value."""
     # Quantile of Student's t; scipy.stats gives the same and takes seconds to import.
-    half = float(stdtrit(n - 1, 0.975) * gaps.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return Difference(mean=mean, lower=mean - half, upper=mean + half, n=n, same=same)
+    n = len(values)
+    return float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
 
 
 def differences(ours: Accuracies, theirs: Accuracies) -> dict[str, Difference]:

@@ -5,6 +5,7 @@ The workspace is brought up to date first and stays the study's own. Every other
 was interrupted goes on. The tables are kept in `reports/<study>/roots/`, the summary is that of `pipeline roots`.
 """
 
+import os
 import shutil
 import time
 from collections import deque
@@ -17,19 +18,20 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from dasm.errors import ConfigError
+from dasm.errors import require
 from dasm.files import write_atomically
 from pipeline import dag, params, procs, roots
 from pipeline.dag import ReproduceError
 from pipeline.templates import stages
 
 _COPIES = Path(".checkpoints/roots")
+_CODE = _COPIES / "code"
 _FOLDERS = ("dasm", "pipeline")
 _FILES = ("dvc.yaml", "dvc.lock", ".dvcignore")
 _LAST = 5  # lines of a run that failed
 
 
-def main(number: str, jobs: str = "1") -> None:
+def main(number: int, jobs: int = 1) -> None:
     """Do the study from so many root seeds: its own, and those that follow it by number.
 
     Args:
@@ -39,19 +41,20 @@ def main(number: str, jobs: str = "1") -> None:
     Raises:
         ConfigError: an argument out of range; a root seed that failed, by the last lines of what it said.
     """
-    if not number.isdecimal() or int(number) < 2:
-        raise ConfigError(f"repeat: the number of root seeds must be >= 2, got {number!r}")
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise ConfigError(f"repeat: jobs must be >= 1, got {jobs!r}")
+    require(number >= 2, "repeat: the number of root seeds must be >= 2", number)
+    require(jobs >= 1, "repeat: jobs must be >= 1", jobs)
     study = params.read()
     own, report = params.value(study, "seed"), Path("reports") / str(params.value(study, "study"))
-    try:
-        with procs.only_driver(), closing(procs.Children()) as children:
-            _reproduce(children, Path(), f"root seed {own}")  # which checks the parameters, this number among them
-            seeds = range(own + 1, own + int(number))
-            _all(seeds, report, study, children, int(jobs))
-    except ReproduceError as error:
-        raise ConfigError(f"repeat: {error}") from error
+    with procs.only_driver(), closing(procs.Children()) as children:
+        _reproduce(children, Path(), f"root seed {own}")  # which checks the parameters, this number among them
+        # Taken once: an edit while root seeds are done would be made a part of those that begin after it.
+        shutil.rmtree(_CODE, ignore_errors=True)
+        for name in _FOLDERS:
+            shutil.copytree(name, _CODE / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in filter(os.path.exists, _FILES):
+            shutil.copyfile(name, _CODE / name)
+        seeds = range(own + 1, own + number)
+        _all(seeds, report, study, children, jobs)
     shutil.rmtree(_COPIES)
     roots.main(str(report), str(report / "table.csv"), *(str(_table(report, seed)) for seed in seeds))
 
@@ -99,11 +102,8 @@ def _copy(folder: Path, study: Mapping[str, Any], config: str) -> None:
     """Make a DVC project of the code as it is here, with its own parameters and the inputs that lie here."""
     for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in _FILES:
-        if Path(name).exists():
-            shutil.copyfile(name, folder / name)
-    with (folder / "params.yaml").open("w") as file:
+    shutil.copytree(_CODE, folder, dirs_exist_ok=True)
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(dict(study), file)
     (folder / ".dvc").mkdir(exist_ok=True)
     shutil.copyfile(".dvc/config", folder / ".dvc/config")

@@ -47,7 +47,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **content.pictures(root, scope, states),
         **content.difficulty(scope, states),
         **diagnosis.diagnosis(root, scope, drawn=not numbers["many"]),
-        **content.costs(root, scope),
+        **content.costs(root, params, scope),
         "facts": facts(root, results),
         "beyond": any(
             beyond(places, numbers["cells"][network, FULL, 0].mean) for network, places in standings["ranked"].items()

@@ -53,7 +53,7 @@ def main(folder: str, *tables: str) -> None:
         "shared": bool(ours["same"].any()),
         "against": {at: Difference.of(row) for at, row in ours.iterrows()},
     }
-    (out / "roots.md").write_text(render("roots.md", page))
+    (out / "roots.md").write_text(render("roots.md", page), encoding="utf-8")
     (out / "roots.png").write_bytes(png(forest(paired, reference)))
     print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
 

@@ -1,12 +1,10 @@
-"""What every stage does around its work: a process that dies with DVC, determinism, progress, checkpoints, cost."""
+"""What every stage does around its work: determinism, progress, checkpoints, cost."""
 
 import atexit
-import ctypes
 import hashlib
 import json
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +33,6 @@ from pipeline import layout, params, sources
 
 log = logging.getLogger("dasm")
 
-_PR_SET_PDEATHSIG = 1
 _LOG_EVERY_SECONDS = 10.0
 _PIECE_BYTES = 1 << 24
 
@@ -56,9 +53,6 @@ def start(*, splits: bool = False) -> tuple[dict[str, Any], str]:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of a damaged image the stage says what there is to say
     sys.meta_path.insert(0, _WithoutPandas())
-    if sys.platform == "linux":
-        # A stage whose dvc was killed would go on and write the same files as its successor.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     repeatable()
     keep_freed_memory()
     study = params.read()

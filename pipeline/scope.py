@@ -42,23 +42,20 @@ class Scope:
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
         """Read the parameters of a study."""
-        known = dict(study)
-        found = {key: params.value(known, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
+        found = {key: params.value(study, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
         for key in ("arms", "chain"):
             require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
-        controls = tuple(found["controls"] or ())
-        networks = params.value(known, "benchmark.networks")
         return cls(
             name=str(found["study"]),
             scored=tuple(found["arms"]),
-            controls=controls,
-            joint=tuple(arm for arm in controls if methods.is_joint(known, arm)),
-            coresets=tuple(found["coresets"] or ()),
-            networks=tuple(network if isinstance(network, str) else network["name"] for network in networks),
+            controls=tuple(found["controls"]),
+            joint=tuple(arm for arm in found["controls"] if methods.is_joint(study, arm)),
+            coresets=tuple(found["coresets"]),
+            networks=tuple(network["name"] for network in params.value(study, "benchmark.networks")),
             segments=len(found["chain"]),
-            states=tuple(sorted(params.value(known, "benchmark.states"))),
+            states=tuple(sorted(params.value(study, "benchmark.states"))),
             scores=(0, *(link["next"] for link in found["rescore"])),
-            experts=known.get("experts") is not None,
+            experts=study.get("experts") is not None,
         )
 
     @property

@@ -21,7 +21,7 @@ def window(state: pd.DataFrame) -> str:
 
 def curves(values: Mapping[str, Sequence[float]]) -> dict[str, str]:
     """Return each curve in at most 40 means, all on one scale: iterations over 100, lowest to highest over 30."""
-    means = {name: _means(curve) for name, curve in values.items()}
+    means = {name: chunked(curve, _POINTS) for name, curve in values.items()}
     low, high = min(y.min() for _, y in means.values()), max(y.max() for _, y in means.values())
     longest = max(map(len, values.values()))
     return {
@@ -33,8 +33,9 @@ def curves(values: Mapping[str, Sequence[float]]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _means(curve: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    chunks = np.array_split(np.asarray(curve, float), min(len(curve), _POINTS))
+def chunked(curve: Sequence[float], points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a curve in at most so many means, and where each of them ends."""
+    chunks = np.array_split(np.asarray(curve, float), min(len(curve), points))
     return np.cumsum([float(len(chunk)) for chunk in chunks]), np.array([chunk.mean() for chunk in chunks])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.files import write_atomically
-from dasm.tables import read_chain, read_segments, segment_files, write_segment
+from dasm.tables import read_chain, segment_files, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params
 
@@ -50,7 +50,7 @@ def write_state(
         "params": params.digest(recipe),
     }
     write_segment(folder / f"s{segment.index}.parquet", segment, real.class_names, provenance)
-    whole = read_segments(folder)
+    whole = [*(one for one, _ in chain), segment]
     summary = {
         "segments": len(whole),
         "images_per_class": sum(segment.ipc for segment in whole),

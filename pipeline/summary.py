@@ -17,8 +17,8 @@ PAIRED = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "up
 def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
 
-    `best` marks the highest mean of a network at a prefix, `only` that it is not shared by arms that hold the same set
-    there, `below_random` a mean under that of the random coreset.
+    `best` marks the highest mean of a network at a prefix, `only` also requires that no other arm with the same set
+    ties for it, `below_random` a mean under that of the random coreset.
     `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
     the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
     to 100. The full set has none of them.
@@ -138,12 +138,16 @@ def shared(ledger: pd.DataFrame) -> dict[str, float]:
 
 
 def metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return the mean accuracies for `dvc metrics show`: network, arm, `ipc<prefix>`; the full set has no prefix."""
+    """Return the mean accuracies for DVC: network, arm, `ipc<prefix>` and split; the full set has no prefix.
+
+    Validation stands beside test, because choices are made on it.
+    """
     nested: dict[str, dict[str, Any]] = {}
-    for row in table.itertuples():
-        network, mean = nested.setdefault(str(row.network), {}), round(float(str(row.mean)), 2)
-        if row.arm == FULL:
-            network[FULL] = mean
+    for row in table.to_dict("records"):
+        network = nested.setdefault(row["network"], {})
+        means = {"validation": round(row["validation_mean"], 2), "test": round(row["mean"], 2)}
+        if row["arm"] == FULL:
+            network[FULL] = means
         else:
-            network.setdefault(str(row.arm), {})[f"ipc{row.prefix_ipc}"] = mean
+            network.setdefault(row["arm"], {})[f"ipc{row['prefix_ipc']}"] = means
     return nested

@@ -67,7 +67,7 @@ class Twin:
 def sought(work: str, own: str) -> Iterator[Twin | None]:
     """Look for finished work with this hash; meanwhile nobody else begins it.
 
-    Work of one's own, done before and now done again on purpose, is no twin's, nor are others' copies of it.
+    A stage that is forced to run again ignores its own earlier result, and copies that others took of it.
 
     Whoever wants the same work at the same time waits, and then takes it over: its entry of the ledger has to be closed
     inside. Several processes that share one piece of work would wait for each other: they do it anew.

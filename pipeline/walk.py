@@ -9,7 +9,6 @@ Where DVC is, `dvc commit` then takes the artefacts over (benchmarks/gpu.md).
 
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -20,15 +19,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from dasm.files import write_atomically
 from pipeline import blueprint, layout, listing, params, procs
 from pipeline.templates import Stage, stages
 
 _DONE = Path(".checkpoints/walk")
+_LOCK = Path(".checkpoints/walk.lock")
 
 
-def main(minutes: str = "0", jobs: str = "1") -> None:
+def main(minutes: str = "0", jobs: int = 1) -> None:
     """Run what there is to run in `minutes` (0: all there is), `jobs` stages at once.
 
     Raises:
@@ -36,13 +36,12 @@ def main(minutes: str = "0", jobs: str = "1") -> None:
     """
     if not minutes.replace(".", "", 1).isdecimal():
         raise ConfigError(f"walk: minutes must be >= 0, got {minutes!r}")
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise ConfigError(f"walk: jobs must be >= 1, got {jobs!r}")
-    study = params.read()
-    blueprint.write(study)
-    written = [stage for stage in stages(study) if stage.name != "check"]
-    seconds = float(minutes) * 60 or float("inf")
-    failed = walk(written, study, seconds=seconds, jobs=int(jobs))
+    require(jobs >= 1, "walk: jobs must be >= 1", jobs)
+    with procs.only_driver(_LOCK):
+        study = params.read()
+        blueprint.write(study)
+        written = [stage for stage in stages(study) if stage.name != "check"]
+        failed = walk(written, study, seconds=float(minutes) * 60 or float("inf"), jobs=jobs)
     if failed:
         raise ConfigError(f"walk: failed: {', '.join(failed)}")
 
@@ -63,8 +62,8 @@ def walk(written: Sequence[Stage], study: Mapping[str, Any], *, seconds: float, 
     watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), children.close)
     watch.daemon = True
     watch.start()
-    try:
-        with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
             while not children.closed:
                 busy = {*failed, *(stage.name for stage in running.values())}
                 ready = [s for s in pending.values() if s.name not in busy and not parents[s.name] & pending.keys()]
@@ -79,9 +78,10 @@ def walk(written: Sequence[Stage], study: Mapping[str, Any], *, seconds: float, 
                     del pending[stage.name]
                 elif not children.closed:
                     failed.append(stage.name)
-    finally:
-        watch.cancel()
-        children.close()
+        finally:
+            # Before the pool, which waits for what runs: after Ctrl-C too, nothing is to go on.
+            watch.cancel()
+            children.close()
     print(f"walk: {len(pending)} of {len(written)} stages are left", flush=True)
     return failed
 
@@ -94,13 +94,13 @@ def identities(written: Sequence[Stage], study: Mapping[str, Any]) -> tuple[dict
     def identify(name: str) -> str:
         if name not in found:
             stage = by_name[name]
-            parts = [Path(dep).read_text() for dep in stage.deps if Path(layout.BLUEPRINT) in Path(dep).parents]
+            parts = [Path(dep).read_text() for dep in stage.deps if layout.BLUEPRINT in Path(dep).parents]
             # The file's own name stands for all of it.
             values = [study if key == "params.yaml" else params.value(study, key) for key in stage.params]
             before = [identify(parent) for parent in sorted(parents[name])]
             # Of the data set's own files no other stage knows anything.
-            files = listing.here_or_recorded(study) if name == "prepare" else None
-            what = [stage.cmd, stage.outs, parts, values, before, *([files] if files else [])]
+            files = [listing.here_or_recorded(study)] if name == "prepare" else []
+            what = [stage.cmd, stage.outs, parts, values, before, *files]
             content = json.dumps(what, sort_keys=True)
             found[name] = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         return found[name]
@@ -120,29 +120,22 @@ def _run(stage: Stage, children: procs.Children) -> int:
     command = shlex.split(stage.cmd)
     if command[0] == "python":
         command[0] = sys.executable  # where there is no `python` on the path
-    status = children.run(command, {**os.environ, "DVC_STAGE": stage.name}, lambda line: print(line, flush=True))
+    status = children.run(command, {"DVC_STAGE": stage.name}, lambda line: print(line, flush=True))
     print(f"walk: {stage.name}: exit {status} after {time.monotonic() - begun:.1f} s", flush=True)
     return status
 
 
 def is_made(stage: Stage, identity: str) -> bool:
     """Say whether what lies where a stage writes is, to the byte, what a walk with this identity made there."""
-    return _is_done(stage, identity) and _stamped(stage)["outs"] == _contents(stage)
-
-
-def _is_done(stage: Stage, identity: str) -> bool:
-    return _stamped(stage).get("identity") == identity and all(Path(out).exists() for out in stage.outs)
+    stamp = _DONE / stage.name
+    found = json.loads(stamp.read_text()) if stamp.exists() else {}
+    there = found.get("identity") == identity and all(Path(out).exists() for out in stage.outs)
+    return there and found["outs"] == _contents(stage)
 
 
 def _stamp(stage: Stage, identity: str) -> None:
     said = json.dumps({"identity": identity, "outs": _contents(stage)}, indent=1)
     write_atomically(_DONE / stage.name, lambda path: path.write_text(said))
-
-
-def _stamped(stage: Stage) -> dict[str, Any]:
-    stamp = _DONE / stage.name
-    found: dict[str, Any] = json.loads(stamp.read_text()) if stamp.exists() else {}
-    return found
 
 
 def _contents(stage: Stage) -> dict[str, str]:

@@ -263,10 +263,10 @@ def test_stages_make_what_the_method_makes(task):
     """Two segments under windows that keep everyone, through files and in memory; the first follows the shared ones."""
     real = task.train
     stage.run("real", 0)
-    distillation.run("distill", "plain", 0, weights=None, rank=None)
+    distillation.run("distill", "plain", 0, windowed=False)
     window_of("plain", 1, ones(real), real.labels)
     stage.run("plain", 1)
-    distillation.run("distill", "plain", 1, weights=None, rank=None)
+    distillation.run("distill", "plain", 1, windowed=False)
     plans = [SegmentPlan(ipc=1, iterations=2)] * 2
     expected = list(sequential(experts()).distil(real, plans, seed=3))
     for a, b in zip(read_segments(layout.distilled("plain", 2)), expected, strict=True):
@@ -277,9 +277,9 @@ def test_stages_make_what_the_method_makes(task):
 def test_a_segment_that_follows_experts_records_how_they_were_trained(project):
     """And only such a segment: what others are made of stays what it was."""
     stage.run("real", 0)
-    distillation.run("distill", "plain", 0, weights=None, rank=None)
+    distillation.run("distill", "plain", 0, windowed=False)
     project["method"] = {"dasm": {"matching": {"objective": {"name": "dm", "real_batch": 4}}}}
-    distillation.run("distill", "dasm", 0, weights=None, rank=None)
+    distillation.run("distill", "dasm", 0, windowed=False)
     recipes = {arm: read_provenance(layout.distilled(arm, 1))["recipe"] for arm in ("plain", "dasm")}
     # A first segment's experts have no prefix to learn.
     late = {"prefix_steps", "prefix_recipe"}
@@ -299,7 +299,7 @@ def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch(task):
     stage.run("real", 0)
     assert all_equal(list(Trajectories(layout.experts("real", 0))), list(experts().train(real, ones(real), 0, 3)))
     for k in (0, 1):
-        distillation.run("control", "whole", k, weights=None, rank=None, joint=True)
+        distillation.run("control", "whole", k, windowed=False, joint=True)
     assert [s.ipc for s in read_segments(layout.distilled("whole", 2))] == [2]
 
 

@@ -1,17 +1,20 @@
 """Check every parameter before any work starts, and write down what every stage is made of."""
 
-from pipeline import blueprint, listing, params
+from dasm.store import META, read_split
+from pipeline import blueprint, layout, listing, params
 from pipeline.enough import check_prepared
+from pipeline.fitting import check_networks
 
 
 def main() -> None:
     """Make `data/blueprint`, or say what is wrong with params.yaml in one line.
 
     Pictures that have changed since `prepare` read them are worth a warning; if these are still the ones, a study that
-    has grown beyond them is refused.
+    has grown beyond them, or names networks that cannot see them, is refused.
     """
     study = params.read()
     blueprint.write(study)
-    listing.warn(study)
-    if listing.are_those_read(study):
+    if listing.warn(study) and (layout.REAL / META).exists():
         check_prepared("data")
+        real = read_split(layout.REAL, "train")
+        check_networks(study, real.image_shape, real.num_classes)

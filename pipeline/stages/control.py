@@ -10,6 +10,6 @@ def main(arm: str, k: int) -> None:
         # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
         from pipeline.distillation import run
 
-        run("control", arm, k, weights=None, rank=None, joint=methods.is_joint(study, arm))
+        run("control", arm, k, windowed=False, joint=methods.is_joint(study, arm))
     else:
         passed.prefix(arm, k, methods.whole_plan(study, arm, k))

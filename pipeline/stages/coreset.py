@@ -3,35 +3,36 @@
 import torch
 
 from dasm.coresets import Coreset, Guide
-from dasm.evaluate import judge
+from dasm.evaluate import Protocol, judge
 from dasm.evaluators import Evaluators
 from dasm.formation import decoded_count, mosaic
 from dasm.readings import Reading
 from dasm.segments import freeze, stored_segment
 from dasm.store import read_task
 from pipeline import layout, methods, params, recipes, runtime
+from pipeline.fitting import fitting
 from pipeline.mending import adding
 from pipeline.networks import read_networks
 from pipeline.states import write_state
-from pipeline.study import Benchmark
 
 
 def main(arm: str) -> None:
     """Make `data/distilled/<arm>/<n>` for every n."""
     study, device = runtime.start()
     coreset = methods.section(study, arm, "coreset", Coreset)
-    evaluators, benchmark = (
-        params.section(study, Evaluators, "evaluator"),
-        params.section(study, Benchmark, "benchmark"),
-    )
+    evaluators = params.section(study, Evaluators, "evaluator")
+    # Of the benchmark no more than it guides by: a rule about the rest of it is no reason to pick again.
+    protocol = params.section(study, Protocol, "benchmark.protocol")
     seed = params.value(study, "seed")
     with runtime.ledger("coreset", f"coreset-{arm}", arm=arm):
         task = read_task(layout.REAL, device)
         real = task.train
+        options = params.value(study, "benchmark.networks")[0]
+        network = fitting(options, "benchmark.networks[0]", real.image_shape, real.num_classes)
         teachers = read_networks(layout.TEACHERS, evaluators, real)
         guide = Guide(
-            readings=[[Reading(network, real) for network in snapshots] for snapshots in teachers],
-            judge=judge(benchmark.protocol, benchmark.networks[0], task, seed),
+            readings=[[Reading(snapshot, real) for snapshot in snapshots] for snapshots in teachers],
+            judge=judge(protocol, network, task, seed),
         )
         factor = coreset.tiles(params.value(study, "matching.factor"))
         sizes = [params.value(study, f"segment.s{item['k']}.ipc") for item in params.value(study, "chain")]

@@ -15,7 +15,7 @@ def main() -> None:
         data = params.section(study, Dataset, "data")
         with mending():
             # Listed first: a picture that is added meanwhile is one that has not been read.
-            entry |= {} if (files := listing.listing(study)) is None else {"listing": files}
+            entry["listing"] = listing.listing(study)
             source = data.open(params.value(study, "seed"))
             # Said now, not by the first arm, after minutes or hours.
             check_sizes(source.where, source.class_names, source.labels[source.splits["train"]], source.labels)

@@ -1,6 +1,7 @@
 """Made-up studies for the report: every artefact of one, with numbers from a hat and noise for images."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dasm.tables import write_difficulty, write_segment
 from dasm.types import Segment
 from pipeline import artefacts
 from pipeline import params as parameters
+from tests.graph import ROOT
 
 SEEDS, NETWORKS, IPC, TESTED = 3, ("convnet", "mlp"), 2, 30
 BLOCKS = """\
@@ -79,9 +81,14 @@ def make_study(
     chain = ", ".join(f"{{k: {k}, next: {k + 1}}}" for k in range(states))
     networks = ", ".join(f"{{name: {name}}}" for name in NETWORKS)
     benchmarked = benchmarked or tuple(range(1, states + 1))
-    (root / "params.yaml").write_text(
+    shutil.copy(ROOT / "dvc.yaml", root)
+    path = root / "params.yaml"
+    path.write_text(arms)
+    groups = parameters.read(path)
+    everyone = [arm for group in ("arms", "controls", "coresets") for arm in groups[group]]
+    path.write_text(
         f"{arms}{BLOCKS}chain: [{chain}]\nrescore: [{chain}]\n"
-        f"benchmark: {{states: {[*benchmarked]}, networks: [{networks}]}}\n"
+        f"benchmark: {{states: {[*benchmarked]}, networks: [{networks}], arms: {json.dumps(everyone)}}}\n"
     )
     study = scope(root)
     images = rng.integers(0, 256, (40 * classes, *shape)).astype(np.uint8)
@@ -150,6 +157,10 @@ def write_soft_labels(path: Path, labels: pa.Array) -> None:
 def rewrite(path: Path, change) -> None:
     change(rows := pd.read_parquet(path))
     rows.to_parquet(path)
+
+
+def ledger(root: Path) -> pd.DataFrame:
+    return artefacts.read_ledger(root, parameters.read(root / "params.yaml"), scope(root))
 
 
 def scope(root: Path) -> artefacts.Scope:

@@ -1,11 +1,15 @@
 """`python -m pipeline`: what it says of itself, and to whoever mistypes."""
 
-import importlib
+import errno
 import inspect
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.__main__ import COMMANDS, _entry, main
+from pipeline.__main__ import COMMANDS, entry, main
 from tests.graph import ROOT
 
 STAGES = sorted(file.stem for file in (ROOT / "pipeline/stages").glob("[!_]*.py"))
@@ -38,11 +42,98 @@ def test_what_is_no_command_is_guessed(arguments, line, capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_arguments_it_names_are_those_it_takes(name):
-    module, arguments, _ = COMMANDS[name]
-    taken = inspect.signature(getattr(importlib.import_module(module), _entry(name))).parameters.values()
+    _, arguments, _ = COMMANDS[name]
+    taken = inspect.signature(entry(name)).parameters.values()
     needed = [one for one in arguments.split() if not one.startswith("[")]
     if any(one.kind is one.VAR_POSITIONAL for one in taken):
         assert arguments.endswith("...")
     else:
         assert len(arguments.split()) <= len(taken)
         assert len(needed) == sum(one.default is one.empty for one in taken)
+
+
+@pytest.mark.parametrize(("visible", "devices"), [(None, None), ("1", None), ("0,3", ["0", "3"])])
+def test_targets_and_several_gpus_reach_the_flow(visible, devices, monkeypatch):
+    seen = []
+    flow = SimpleNamespace(reproduce=lambda **given: seen.append(given))
+    monkeypatch.setattr("pipeline.flows", flow, raising=False)
+    monkeypatch.setattr("pipeline.listing.warn", lambda _: True)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # what a driver sets for its own process
+    assert main(["reproduce", "2", "distill", "score@a-s0"]) == main(["reproduce"]) == 0
+    assert seen == [
+        {"jobs": 2, "targets": ["distill", "score@a-s0"], "devices": devices},
+        {"jobs": 1, "targets": [], "devices": devices},
+    ]
+    assert main(["reproduce", "0"]) == 1 and len(seen) == 2
+
+
+@pytest.mark.parametrize("text", ["two", "1.5", "-1"])
+def test_what_is_no_number_is_refused_in_one_line(text, capsys):
+    assert main(["plan", text]) == 1
+    assert capsys.readouterr().err == f"error: segments: must be a number from 0, got {text!r}\n"
+
+
+# `main` of a command that is told to end, or not to mind.
+TOLD = """
+import signal, sys, types
+from pipeline.__main__ import main
+number = signal.Signals[sys.argv[2]]
+if sys.argv[3:]:
+    signal.signal(number, signal.SIG_IGN)
+module = types.ModuleType("x")
+sys.modules.update({f"pipeline.{name}": module for name in ("walk", "repeat", "drive")})
+module.main = module.reproduce = lambda: signal.raise_signal(number)
+sys.exit(main([sys.argv[1]]))
+"""
+
+
+def told(*arguments):
+    return subprocess.run([sys.executable, "-c", TOLD, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["reproduce", "repeat", "walk"])
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_driver_that_is_told_to_end_ends_as_after_an_interruption(name, number):
+    """So that what it has started ends too."""
+    ended = told(name, number)
+    assert (ended.returncode, ended.stderr) == (130, f"{name}: interrupted\n")
+
+
+def test_under_nohup_a_lost_terminal_means_nothing():
+    assert told("walk", "SIGHUP", "nohup").returncode == 0
+
+
+# Where the parent's death means SIGTERM is asked (PR_GET_PDEATHSIG) when the module is about to be imported.
+TIED = """
+import ctypes, sys
+from pipeline.__main__ import main
+class Asks:
+    def find_spec(self, name, *_):
+        if name.startswith(("pipeline.stages", "torch")):
+            number = ctypes.c_int()
+            ctypes.CDLL(None).prctl(2, ctypes.byref(number))
+            sys.exit(number.value)
+sys.meta_path.insert(0, Asks())
+main(["open", "dasm"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_a_stage_is_tied_to_its_parent_before_anything_of_it_is_imported():
+    assert subprocess.run([sys.executable, "-c", TIED], cwd=ROOT).returncode == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_disk_that_takes_nothing_gets_one_line(number, monkeypatch, capsys):
+    def full():
+        raise OSError(number, "why", "reports/x")
+
+    monkeypatch.setattr("pipeline.stages.report.main", full)
+    monkeypatch.chdir("/")
+    assert main(["report"]) == 1
+    rule = "must be readable and writable"
+    assert capsys.readouterr().err == f"error: reports/x: {rule}, got why\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dasm.train import Trainer
-from pipeline import artefacts, runtime, twins
+from pipeline import artefacts, passed, runtime, twins
 from pipeline.stages import experts
 from tests.conftest import make_blobs
 
@@ -45,7 +45,17 @@ def test_a_stage_that_had_nothing_to_do_says_so_in_the_same_words(here):
     written = json.loads((here / "data/ledger/experts-dasm-1.json").read_text())
     assert set(written) == {"stage", "name", "arm", *COST}
     assert written["flops"] == written["forward_images"] == 0
+    assert written["name"] == "experts-dasm-1"
     assert artefacts._entry(here / "data/ledger/experts-dasm-1.json", ("", "dasm"))["seconds"] == 0
+
+
+@pytest.mark.parametrize(("arm", "shown"), [("dasm", "dasm"), ("real", "")])
+def test_it_has_the_name_that_dvc_gives_it_and_the_arm_that_the_report_looks_for(here, monkeypatch, arm, shown):
+    (here / "params.yaml").write_text("threads: 1\n")
+    monkeypatch.setenv("DVC_STAGE", "as DVC says")
+    passed.experts(arm, 0, "")
+    written = json.loads((here / f"data/ledger/experts-{arm}-0.json").read_text())
+    assert (written["name"], written["arm"]) == ("as DVC says", shown)
 
 
 WORK = """

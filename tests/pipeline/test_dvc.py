@@ -131,7 +131,7 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
     with (project / "params.yaml").open("w") as file:
         YAML().dump(ZOO, file)
     blueprint.write(ZOO)
-    plan.main("3")
+    plan.main(3)
     assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
@@ -229,10 +229,9 @@ def test_code_concerns_the_stages_that_import_it(project):
     assert concerned(project) == {"code/report.json"}
 
 
-def test_how_parameters_are_checked_concerns_no_segment_and_no_benchmark(project):
-    """Coresets alone are picked with a type of the study's, the benchmark."""
+def test_how_parameters_are_checked_concerns_nobody_else(project):
     replace(project / "pipeline/study.py", "states must differ", "states must not repeat")
-    assert concerned(project) == {"code/check.json", "code/coreset.json"}
+    assert concerned(project) == {"code/check.json"}
 
 
 def test_an_option_of_one_arm_concerns_that_arm(project):
@@ -254,7 +253,7 @@ def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project
 def test_a_study_that_grows_concerns_nobody(project):
     """Not even the benchmark: how the earlier prefixes are judged is as before."""
     shutil.copy(ROOT / "params.yaml", project / "params.yaml")
-    plan.main(str(len(PARAMS["chain"]) + 2))
+    plan.main(len(PARAMS["chain"]) + 2)
     assert concerned(project, params.read()) == set()
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import enough, layout, params
+from pipeline import enough, layout, listing, params
 from pipeline.needs import needs
+from pipeline.stages import check
 from pipeline.study import parse
 from tests.graph import ROOT
 
@@ -72,5 +73,45 @@ def test_prepared_images_are_compared_with_the_arm_that_wants_most():
     )
     with pytest.raises(ConfigError, match=rule):
         enough.check_prepared("data")
+
+
+@pytest.fixture
+def recorded(project, monkeypatch):
+    """Digits that `prepare` has read, as far as the ledger knows: a study without files of its own."""
+    monkeypatch.setattr("pipeline.stages.check.blueprint.write", lambda _: None)
+    for split in ("train", "validation", "test"):
+        labels = np.load(f"data/real/{split}.labels.npy")
+        np.save(f"data/real/{split}.images.npy", np.zeros((len(labels), 1, 8, 8), np.uint8))
+    meta = {"class_names": ["a", "b"], "mean": [0.5], "std": [0.5]}
+    Path("data/real/meta.json").write_text(json.dumps(meta))
+    layout.LEDGER.mkdir()
+    (layout.LEDGER / "prepare.json").write_text(json.dumps({"listing": listing.listing(write())}))
+    return project
+
+
+def write(seed=0, network="mlp"):
+    study = {"data": {"name": "digits"}, "seed": seed, "benchmark": {"networks": [{"name": network}]}}
+    Path("params.yaml").write_text(json.dumps(study))
+    return study
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_study_that_grows_beyond_its_images_is_refused_before_anything_runs():
+    need(1, 2)
+    check.main()
+    need(1, 3)
+    with pytest.raises(ConfigError, match=r"^data: class 1 \(b\) must have at least 3 training images"):
+        check.main()
+    write(seed=1)  # other images may fall to training: `prepare` looks
+    check.main()
+    write()
     Path("data/real/meta.json").unlink()
-    enough.check_prepared("data")
+    check.main()
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_network_that_cannot_see_the_images_is_refused_before_anything_runs():
+    need(1)
+    write(network="lenet")
+    with pytest.raises(ConfigError, match=r"^benchmark.networks\[0\]: sides must be >= 12 for lenet, got \(8, 8\)$"):
+        check.main()

@@ -60,6 +60,8 @@ def told(conduct):
     return path.exists() and stage in path.read_text().split()
 if told("fail"):
     sys.exit("boom")
+if told("refuse"):
+    sys.exit("error: steps: must be 1, got 2")
 if told("hang"):
     pathlib.Path("pid").write_text(str(os.getpid()))
     time.sleep(120)
@@ -175,6 +177,16 @@ def test_dot_becomes_parents_in_the_order_of_the_file() -> None:
     assert list(parents) == ["b", "a@x-s0", "c"]
 
 
+def test_a_spoilt_lock_file_is_not_taken_for_another_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dag.ask("init", "--quiet", "--no-scm")
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: 'true'}}")
+    (tmp_path / "dvc.lock").write_text("<<<<<<< ours\n")
+    with pytest.raises(dag.ReproduceError, match=r"^dvc status --json: .*dvc\.lock") as said:
+        dag.ask("status", "--json")
+    assert "another dvc" not in str(said.value)
+
+
 def test_targets_bring_their_ancestors_and_nothing_else() -> None:
     """A target is a stage or a group; none, or an empty list from the UI's form, is everything."""
     parents = {"prepare": set[str](), "work@a": {"prepare"}, "work@b": {"prepare"}, "report": {"work@a"}}
@@ -237,7 +249,7 @@ def test_the_longest_chain_goes_before_what_nothing_waits_for(
         return SimpleNamespace(state=state, wait=lambda: None, add_done_callback=lambda tell: tell(None))
 
     monkeypatch.setattr(flows, "run_stage", SimpleNamespace(submit=submit))
-    outcomes = flows._walk(parents, {*parents}, flows.Slots(1, None, set()), None, flows._watched())
+    outcomes = flows._walk(parents, {*parents}, flows.Slots(1, None, set()), None, flows.Watched())
     assert begun == ["real", "s0", "s1", "joint", "s2", "aside", "end"] and {*outcomes} == {*parents}
 
 
@@ -374,10 +386,26 @@ def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path
 def test_editing_parameters_stops_the_run(flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC would file a running stage's outputs under parameters they were not made with."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    before, done = flows._watched(), SimpleQueue[str]()
-    done.put("a")
-    assert flows._next(done, before) == "a"
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
+    study, done = flows.Watched(), SimpleQueue[str]()
+    for text in (PARAMS, f"# a comment\n{PARAMS}", "", "steps: {a: 1"):  # the last two are half saved
+        path.write_text(text)
+        done.put("a")
+        assert flows._next(done, study) == "a"
+    path.write_text(PARAMS)
     _edit("{a: 2, b: 1}")
     with pytest.raises(dag.ReproduceError, match=r"params\.yaml or dvc\.yaml changed during the run"):
-        flows._next(done, before)
+        flows._next(done, study)
+
+
+@pytest.mark.deep
+def test_a_refusal_is_not_tried_again(flows: ModuleType, project: Path) -> None:
+    """It would be said again: a failure may go on from a checkpoint, a wrong number stays wrong."""
+    _edit("{a: 2, b: 1}")
+    (project / "refuse").write_text("distill@a-s0")
+    with pytest.raises(dag.ReproduceError, match=r"^failed: distill@a-s0; not run because of that: report$"):
+        flows.reproduce()
+    assert _verdicts()["distill@a-s0"] == "Refused"
+    assert _journal(project) == ["distill@a-s0"]

@@ -57,27 +57,28 @@ CHANGES = {
 @pytest.mark.usefixtures("project")
 def test_files_that_are_others_are_warned_of_in_one_line(change, capsys):
     listing.warn(STUDY)
-    assert capsys.readouterr().err == "" and listing.are_those_read(STUDY)
+    assert capsys.readouterr().err == "" and listing.compared(STUDY) == (True, "")
     change()
-    listing.warn(STUDY)
-    assert capsys.readouterr().err == f"warning: {CHANGES[change]}\n" and not listing.are_those_read(STUDY)
+    assert not listing.warn(STUDY)
+    assert capsys.readouterr().err == f"warning: {CHANGES[change]}\n"
     record()
-    assert listing.changed(STUDY) == ""
+    assert listing.compared(STUDY) == (True, "")
 
 
 @pytest.mark.usefixtures("project")
 def test_what_is_no_picture_does_not_count():
     fill(Path("in"), {"cat/.hidden.png": 1})
     Path("in/cat/notes.txt").write_text("x")
-    assert listing.are_those_read(STUDY)
+    assert listing.compared(STUDY) == (True, "")
 
 
 @pytest.mark.usefixtures("project")
 def test_nothing_is_said_of_other_options_which_dvc_sees_nor_where_nothing_was_read():
     add()
-    assert listing.changed({**STUDY, "data": {**PICTURES, "size": 5}}) == ""
+    for other in ({"data": {**PICTURES, "size": 5}}, {"seed": 1}):
+        assert listing.compared({**STUDY, **other}) == (False, "")
     (layout.LEDGER / "prepare.json").unlink()
-    assert listing.changed(STUDY) == "" and not listing.are_those_read(STUDY)
+    assert listing.compared(STUDY) == (False, "")
 
 
 @pytest.mark.usefixtures("project")
@@ -85,10 +86,20 @@ def test_files_that_are_gone_are_taken_for_those_that_were_read():
     known = listing.recorded()
     Path("in").rename("out")
     assert listing.here_or_recorded(STUDY) == known
-    assert listing.changed(STUDY) == "in: must be a readable folder (No such file or directory); `prepare` has read it"
+    gone = "in: must be a readable folder (No such file or directory); `prepare` has read it"
+    assert listing.compared(STUDY) == (True, gone)
     Path("in/eel").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"^in/eel: must hold images"):
         listing.here_or_recorded(STUDY)
+    assert listing.compared(STUDY)[0] is False
+
+
+@pytest.mark.usefixtures("project")
+def test_a_data_set_without_files_is_known_by_how_it_is_read():
+    digits = {**STUDY, "data": {"name": "digits"}}
+    record(digits)
+    assert listing.compared(digits) == (True, "")
+    assert listing.compared({**digits, "seed": 1}) == (False, "")
 
 
 @pytest.mark.parametrize("name", listed("data"))

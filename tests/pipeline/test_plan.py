@@ -1,6 +1,9 @@
 """The two blocks that say how many segments there are are rewritten together, and comments stay."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from ruamel.yaml import YAML
@@ -16,7 +19,7 @@ def test_blocks_agree_and_comments_stay(tmp_path, segments):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
     before = params.read(path)
-    plan.main(str(segments), str(path))
+    plan.main(segments, str(path))
     after = params.read(path)
     assert len(after["chain"]) == segments
     parse(after)
@@ -38,20 +41,20 @@ def test_what_is_not_changed_stays_as_it_is_written(tmp_path, file):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / file, path)
     have = len(params.read(path)["chain"])
-    plan.main(str(have), str(path))
+    plan.main(have, str(path))
     assert path.read_text() == (ROOT / file).read_text()
 
 
 def test_down_to_one_segment_and_up_again_adds_no_score(tmp_path):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
-    for segments in ("1", "3"):
+    for segments in (1, 3):
         plan.main(segments, str(path))
     study = params.read(path)
     assert study["rescore"] == study["chain"][:-1]
 
 
-@pytest.mark.parametrize("segments", ["0", "-1", "two", "1.5", "1001"])
+@pytest.mark.parametrize("segments", [0, -1, 1001])
 def test_no_segments_is_refused(tmp_path, segments):
     with pytest.raises(ConfigError, match=r"segments must be in \[1, 1000\]"):
         plan.main(segments, str(tmp_path / "params.yaml"))
@@ -61,14 +64,22 @@ def test_no_segments_is_refused(tmp_path, segments):
 def test_a_study_without_the_last_score_stays_without_it(tmp_path, segments):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
-    plan.main("3", str(path))
+    plan.main(3, str(path))
     study = params.read(path)
     study["rescore"].pop()
     study["benchmark"]["states"] = [3]
     with path.open("w") as file:
         YAML().dump(study, file)
-    plan.main(str(segments), str(path))
+    plan.main(segments, str(path))
     after = params.read(path)
     parse(after)
     assert after["rescore"] == after["chain"][:-1]
     assert after["benchmark"]["states"] == {2: [2], 3: [3], 6: [3, 4, 5, 6]}[segments]
+
+
+def test_comments_in_any_letters_stay_whatever_the_machine_speaks(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text() + "# größer …\n", encoding="utf-8")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-m", "pipeline", "plan", "2"], cwd=tmp_path, env=os.environ | plain, check=True)
+    assert path.read_text(encoding="utf-8").endswith("# größer …\n") and len(params.read(path)["chain"]) == 2

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +38,6 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(logging.getLogger("PIL"), "level", logging.NOTSET)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    monkeypatch.setattr("pipeline.runtime.ctypes", SimpleNamespace(CDLL=lambda _: SimpleNamespace(prctl=lambda *_: 0)))
     fill(tmp_path / "in", FILES)
     return tmp_path
 

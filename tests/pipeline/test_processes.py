@@ -19,7 +19,7 @@ _STAGE = """
 from tests.conftest import make_blobs
 from pipeline import distillation
 distillation.read_split = lambda *_: make_blobs(16, seed=0)
-distillation.run("distill", "plain", 0, weights=None, rank=None)
+distillation.run("distill", "plain", 0, windowed=False)
 """
 _RECIPE = {"batch_size": 16, "learning_rate": 0.05, "augmentation": ["color"], "cutmix": 0.0}
 _TRAINER = {"network": {"name": "convnet", "width": 4, "depth": 2}, "recipe": _RECIPE}

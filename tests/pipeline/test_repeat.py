@@ -30,6 +30,8 @@ out = pathlib.Path(sys.argv[1])
 seed = int(pathlib.Path("params.yaml").read_text().split("seed:")[1].split()[0])
 with open("{journal}", "a") as file:
     file.write(out.name + str(seed) + " ")
+if seed == 5 and pathlib.Path("data/edit").exists():
+    pathlib.Path("{project}/dasm/code.py").write_text("x = 3")
 if pathlib.Path("data/pictures").read_text().split() == ["spoil", str(seed)]:
     sys.exit("spoilt")
 out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,7 @@ def project(tmp_path, monkeypatch):
     files = {
         "dvc.yaml": DVC_YAML,
         "params.yaml": PARAMS,
-        "step.py": STEP.format(journal=tmp_path / "journal"),
+        "step.py": STEP.format(journal=tmp_path / "journal", project=root),
         ".dvcignore": ".checkpoints\n",
         "dasm/code.py": "x = 1\n",
         "pipeline/code.py": "",
@@ -73,7 +75,7 @@ def ran():
 
 @pytest.mark.slow
 def test_every_root_seed_is_done_once_and_the_workspace_stays_what_it_is(project, capsys):
-    repeat.main("3", "2")
+    repeat.main(3, 2)
     assert ran() == ["real4", "real5", "real6"]
     assert Path("params.yaml").read_text() == PARAMS
     assert "91" not in Path("reports/tiny/roots/table-5.csv").read_text()
@@ -83,23 +85,33 @@ def test_every_root_seed_is_done_once_and_the_workspace_stays_what_it_is(project
     assert paired["n"] == 3 and paired["mean"] == pytest.approx((1 + 2 + 1) / 3, abs=1e-4)
     assert not Path(".checkpoints/roots").exists()
     assert capsys.readouterr().out.splitlines()[-1] == "3 root seeds, 2 arms: reports/tiny/roots.md"
-    repeat.main("4")
+    repeat.main(4)
     assert ran() == ["real7"]
     assert dag.survey()[1] == set(), "the workspace is up to date"
     (project / "dasm/code.py").write_text("x = 2\n")
-    repeat.main("2")
+    repeat.main(2)
     assert ran() == ["real4", "real5"]
 
 
 @pytest.mark.slow
 def test_a_root_seed_that_fails_is_named_and_the_others_are_kept(project):
     Path("data/pictures").write_text("spoil 6")
-    with pytest.raises(ConfigError, match=r"^repeat: root seed 6: exit status 255: .*failed to reproduce 'prepare'"):
-        repeat.main("3")
+    with pytest.raises(ConfigError, match=r"^root seed 6: exit status 255: .*failed to reproduce 'prepare'"):
+        repeat.main(3)
     assert ran() == ["real4", "real5", "real6"]
     (project / "step.py").write_text((project / "step.py").read_text().replace('["spoil"', '["nothing"'))
-    repeat.main("3")
+    repeat.main(3)
     assert ran() == ["real6"]
+
+
+@pytest.mark.slow
+def test_code_that_is_edited_while_one_root_seed_is_done_is_not_that_of_the_next(project):
+    Path("data/edit").touch()
+    Path("data/pictures").write_text("spoil 6")
+    with pytest.raises(ConfigError, match=r"^root seed 6"):
+        repeat.main(3)
+    assert (project / "dasm/code.py").read_text() == "x = 3"
+    assert Path(".checkpoints/roots/0/dasm/code.py").read_text() == "x = 1\n"
 
 
 @pytest.mark.slow
@@ -107,17 +119,16 @@ def test_a_root_seed_that_fails_is_named_and_the_others_are_kept(project):
 @pytest.mark.usefixtures("project")
 def test_after_one_that_fails_no_other_begins():
     Path("data/pictures").write_text("spoil 5")
-    with pytest.raises(ConfigError, match=r"^repeat: root seed 5: exit status 255"):
-        repeat.main("4")
+    with pytest.raises(ConfigError, match=r"^root seed 5: exit status 255"):
+        repeat.main(4)
     assert ran() == ["real4", "real5"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("1",), "repeat: the number of root seeds must be >= 2, got '1'"),
-        (("x",), "repeat: the number of root seeds must be >= 2, got 'x'"),
-        (("3", "0"), "repeat: jobs must be >= 1, got '0'"),
+        ((1,), "repeat: the number of root seeds must be >= 2, got 1"),
+        ((3, 0), "repeat: jobs must be >= 1, got 0"),
     ],
 )
 def test_nonsense_is_refused(arguments, said):
@@ -129,5 +140,5 @@ def test_nonsense_is_refused(arguments, said):
 def test_it_needs_the_workspace_for_itself(project):  # noqa: ARG001
     with contextlib.ExitStack() as stack:
         stack.enter_context(procs.only_driver())
-        with pytest.raises(ConfigError, match=r"^repeat: another driver runs"):
-            repeat.main("2")
+        with pytest.raises(ConfigError, match=r"^another driver runs"):
+            repeat.main(2)

@@ -17,6 +17,7 @@ from dasm.errors import ConfigError
 from pipeline import artefacts, drawing, figures, gallery, report, summary
 from pipeline import params as parameters
 from pipeline.strips import strip
+from tests.pipeline import made_up
 from tests.pipeline.made_up import NETWORKS, make_study, rewrite, scope, write_ledger
 
 
@@ -24,9 +25,9 @@ def written(root: Path) -> Path:
     return report.write(root, parameters.read(root / "params.yaml"))
 
 
-def accuracies(root: Path, arm: str, state: int, network: str) -> np.ndarray:
+def accuracies(root: Path, arm: str, state: int, network: str, split: str = "test") -> np.ndarray:
     rows = pd.read_parquet(root / f"data/results/{arm}/{state}.parquet")
-    return 100 * rows[rows["network"] == network].sort_values("seed")["test"].to_numpy()
+    return 100 * rows[rows["network"] == network].sort_values("seed")[split].to_numpy()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_the_finding_of_two_arms_with_one_set_is_that(copied):
 
 @pytest.mark.usefixtures("undrawn")
 def test_costs_call_the_full_set_what_other_tables_call_it(copied):
-    write_ledger(copied, "full", "full", "full", [])
+    write_ledger(copied, "ceiling", "ceiling", "full", [])
     section = (written(copied) / "index.html").read_text().split('<section id="cost">')[1].split("</section>")[0]
     assert '<th scope="row">all real data</th>' in section and '<th scope="row">full</th>' not in section
     assert "Shared: what all arms build on" in section and '<th scope="row">shared</th>' in section
@@ -228,10 +229,14 @@ def test_one_seed_has_no_interval(copied):
     assert "±" not in (copied / "reports/toy/table.md").read_text().split("size", 1)[1]
 
 
-def test_metrics_are_nested_for_dvc(study):
+def test_metrics_are_nested_for_dvc_and_have_the_split_that_choices_are_made_on(study):
     metrics = json.loads((study / "reports/toy/metrics.json").read_text())
-    assert metrics["mlp"]["random"]["ipc4"] == round(accuracies(study, "random", 2, "mlp").mean(), 2)
     assert set(metrics["convnet"]) == {"dasm", "sequential", "idc", "random", "mosaic", "full"}
+    means = metrics["mlp"]["random"]["ipc4"]
+    for split in ("validation", "test"):
+        assert means[split] == round(accuracies(study, "random", 2, "mlp", split).mean(), 2)
+    full = pd.read_parquet(study / "data/results/full.parquet").groupby("network")[["validation", "test"]].mean()
+    assert metrics["mlp"]["full"] == (100 * full.loc["mlp"]).round(2).to_dict()
 
 
 def test_difficulty_is_summed_up_by_hand(study):
@@ -286,7 +291,7 @@ def test_of_a_soft_window_wrong_labels_count_by_their_weight():
 
 
 def test_costs_are_summed_and_memory_is_not(study):
-    ledger = artefacts.read_ledger(study, scope(study))
+    ledger = made_up.ledger(study)
     by_arm = summary.cost(ledger, ["arm"]).set_index("arm")
     expected = {"stages": 6, "seconds": 15, "forward_images": 6000, "backward_images": 2400, "flops": 18 * 10**9}
     expected["peak_memory_mb"] = 300
@@ -295,20 +300,30 @@ def test_costs_are_summed_and_memory_is_not(study):
 
 
 def test_costs_of_another_study_are_passed_over(copied):
-    before = artefacts.read_ledger(copied, scope(copied))
+    before = made_up.ledger(copied)
     write_ledger(copied, "distill", "distill-older-0", "older", [])
     longer = {"distill": 9, "control": 9, "score": 9, "train": 9, "benchmark": 9, "experts": 0}
     for stage, number in longer.items():
         (copied / f"data/ledger/{stage}-dasm-{number}.json").write_text("of another version")
-    pd.testing.assert_frame_equal(artefacts.read_ledger(copied, scope(copied)), before)
+    pd.testing.assert_frame_equal(made_up.ledger(copied), before)
     assert before["arm"].drop_duplicates().tolist() == ["", "dasm", "sequential", "idc", "random", "mosaic"]
+
+
+def test_an_arm_of_another_kind_leaves_no_cost_of_what_it_was(copied):
+    """Entries of its former stages carry its name and lie where they lay."""
+    params = copied / "params.yaml"
+    params.write_text(params.read_text().replace("arms: [dasm]", "arms: [dasm, sequential]", 1))
+    params.write_text(params.read_text().replace("controls: [sequential, idc]", "controls: [idc]"))
+    write_ledger(copied, "distill", "distill-sequential-0", "sequential", [])
+    found = made_up.ledger(copied)
+    assert {*found[found["arm"] == "sequential"]["stage"]} == {"distill", "benchmark"}
 
 
 def test_ledger_takes_the_arm_from_a_dvc_stage_name(copied):
     entry = json.loads((copied / "data/ledger/distill-dasm-0.json").read_text())
     del entry["arm"]
     (copied / "data/ledger/distill-dasm-0.json").write_text(json.dumps({**entry, "name": "distill@dasm-s0"}))
-    ledger = artefacts.read_ledger(copied, scope(copied)).set_index("name")
+    ledger = made_up.ledger(copied).set_index("name")
     assert ledger.loc["distill@dasm-s0"]["arm"] == "dasm"
 
 

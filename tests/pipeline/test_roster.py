@@ -7,7 +7,7 @@ from pipeline.roster import Entry, homes, roster
 from pipeline.scope import Scope
 from tests.pipeline.made_up import BLOCKS, zoo
 
-STRUCTURE = "chain: [{k: 0, next: 1}]\nrescore: []\nbenchmark: {states: [1], networks: [convnet]}\n"
+STRUCTURE = "chain: [{k: 0, next: 1}]\nrescore: []\nbenchmark: {states: [1], networks: [{name: convnet}]}\n"
 
 
 def groups(arms):

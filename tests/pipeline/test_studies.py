@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import params, studies
+from pipeline import params, procs, studies
 
 STAGES = """\
 stages:
@@ -95,3 +95,18 @@ def test_a_parked_study_with_another_name_is_refused_before_anything_moves():
     with pytest.raises(ConfigError, match="study must be two, got other"):
         studies.main("two")
     assert params.read()["study"] == "one"
+
+
+@pytest.mark.usefixtures("two_studies")
+def test_a_study_does_not_change_under_a_driver():
+    with procs.only_driver(), pytest.raises(ConfigError, match=r"^another driver runs in "):
+        studies.main("two")
+    assert params.read()["study"] == "one" and Path("studies/two/params.yaml").exists()
+
+
+@pytest.mark.usefixtures("two_studies")
+def test_artefacts_that_cannot_be_checked_out_are_not_passed_over():
+    Path("studies/two/dvc.lock").write_text("spoilt: [")
+    rule = r"^study: dvc must check out the artefacts of two, got 'exit status \d+' \("
+    with pytest.raises(ConfigError, match=rule):
+        studies.main("two")

@@ -106,6 +106,15 @@ def test_the_pipeline_makes_what_the_library_makes_in_one_loop(root):
         assert torch.equal(ours.sources, theirs.sources)
 
 
+def test_a_stage_that_distils_against_a_window_loads_no_pandas(root, tmp_path):
+    shutil.copytree(root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns(".dvc"))
+    code = (
+        "import sys; from pipeline.__main__ import main\n"
+        "assert main(['distill', 'dasm', '1']) == 0; sys.exit('pandas' in sys.modules)"
+    )
+    call(tmp_path / "copy", sys.executable, "-c", code, DASM_TWINS="0")
+
+
 def test_a_joint_control_distils_the_prefixes_that_are_benchmarked_and_no_other(root):
     (joint,) = read_segments(root / "data/distilled/idc/2")
     assert (joint.ipc, joint.iterations) == (2, 60)

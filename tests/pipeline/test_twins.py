@@ -44,7 +44,7 @@ STUDY = {
     },
 }
 SPLITS = ("train", "validation", "test")
-WHOLE = {"weights": None, "rank": None}
+WHOLE = {"windowed": False}
 
 
 @pytest.fixture
@@ -174,8 +174,7 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     done.clear()
     for arm in STUDY["arms"]:
         score.main(arm, 0)
-        weights, rank = read_window(layout.difficulty(arm, 0))
-        distillation.run("distill", arm, 0, weights=weights, rank=rank)
+        distillation.run("distill", arm, 0, windowed=True)
         train.main(arm, 1)
         score.main(arm, 1)
     assert done == ["measure", "distil_segment", "write_networks", "measure"]
@@ -194,8 +193,8 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     assert not torch.equal(windows[0][0], windows[1][0]), "each arm's own window"
     # So the second segments have nothing in common, and nothing after them.
     done.clear()
-    for arm, (weights, rank) in zip(STUDY["arms"], windows, strict=True):
-        distillation.run("distill", arm, 1, weights=weights, rank=rank)
+    for arm in STUDY["arms"]:
+        distillation.run("distill", arm, 1, windowed=True)
         train.main(arm, 2)
     assert done == ["distil_segment", "write_networks"] * 2
 
@@ -221,10 +220,10 @@ def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_on
     assert layout.results("joint", 1).read_bytes() == taken, "what it would have written itself"
 
 
-def test_a_segment_that_was_taken_over_says_between_which_ranks_its_own_window_lies(done):
+def test_a_segment_that_was_taken_over_says_between_which_ranks_its_own_window_lies(done, monkeypatch):
     distil("alone")
-    rank = torch.arange(48) / 48 * 0.5
-    distillation.run("distill", "easy", 0, weights=torch.ones(48), rank=rank)
+    monkeypatch.setattr(distillation, "read_window", lambda _: (torch.ones(48), torch.arange(48) / 48 * 0.5))
+    distillation.run("distill", "easy", 0, windowed=True)
     assert done == ["distil_segment"]
     own, whole = (read_segments(layout.distilled(arm, 1))[0] for arm in ("easy", "alone"))
     assert (whole.lower, whole.upper) == (0.0, 1.0)

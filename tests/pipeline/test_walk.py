@@ -1,12 +1,15 @@
 """Stages without DVC: written out as DVC writes them out, run in order, once, and no longer than there is time."""
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import layout, params, templates, walk
+from pipeline import layout, params, procs, templates, walk
 from pipeline.templates import Stage
 from tests.graph import ROOT
 
@@ -154,7 +157,31 @@ def test_when_the_time_is_over_the_running_stage_is_stopped_and_the_next_walk_go
     assert Path("c").read_text() == "abc"
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [(["x"], "minutes"), (["-1"], "minutes"), (["1", "0"], "jobs")])
+@pytest.mark.timeout(50)
+@pytest.mark.usefixtures("project")
+def test_an_interruption_ends_what_runs_and_waits_for_nobody():
+    Path("slow").touch()
+
+    def interrupt():
+        while not Path("journal").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.usefixtures("project")
+def test_a_second_walk_is_refused():
+    rule = rf"^another driver runs in .* \(pid {os.getpid()}\)"
+    with procs.only_driver(Path(".checkpoints/walk.lock")), pytest.raises(ConfigError, match=rule):
+        walk.main()
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [(["x"], "minutes"), (["-1"], "minutes"), (["1", 0], "jobs")])
 def test_nonsense_is_refused(arguments, expected):
     with pytest.raises(ConfigError, match=f"walk: {expected} must be"):
         walk.main(*arguments)
