@@ -425,6 +425,10 @@ def test_values_out_of_range_are_refused(option, value):
         MTT(**{option: value})
 
 
+def test_the_last_values_in_range_are_taken():
+    assert MTT(synthetic_batch=1, current_max_start_epoch=25, step_size_rate=0.0).synthetic_batch == 1
+
+
 def test_a_network_of_the_right_kind_is_lent_in_training_mode(blobs):
     state = objective().prepare(blobs, SMALL, 0, Surroundings(experts=walks()))
     assert isinstance(state.network, Classifier) and state.network.training
