@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from dasm.errors import ConfigError
@@ -33,5 +33,7 @@ def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
             image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
             pixels = np.array(image)
     except _UNREADABLE as error:
-        raise ConfigError(f"must be a readable PNG ({' '.join(str(error).split())})") from error
+        # Pillow names an object in memory, which is nobody's file.
+        reason = "no PNG" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+        raise ConfigError(f"must be a readable PNG ({reason})") from error
     return torch.from_numpy(pixels[:, :, None] if pixels.ndim == 2 else pixels).permute(2, 0, 1).contiguous()

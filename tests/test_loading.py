@@ -127,7 +127,7 @@ def test_a_picture_of_another_size_is_named(out):
 
 def test_text_that_calls_itself_a_picture_is_named(out):
     (out / "images/cat/000-0000.png").write_text("no picture")
-    assert refusal(out / "images").startswith(f"{out}/images/cat/000-0000.png: must be a readable image (")
+    assert refusal(out / "images").startswith(f"{out}/images/cat/000-0000.png: must be a readable PNG (no PNG)")
 
 
 @pytest.mark.parametrize(

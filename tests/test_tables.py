@@ -182,7 +182,7 @@ def test_images_of_a_set_are_png_and_nothing_else(form):
     """A set may come from anybody, and PostScript is a program that Pillow would hand to an interpreter."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, form)
-    with pytest.raises(ConfigError, match=r"^must be a readable PNG \(cannot identify image file [^\n]*\)$"):
+    with pytest.raises(ConfigError, match=r"^must be a readable PNG \(no PNG\)$"):
         decode_image(buffer.getvalue())
 
 
