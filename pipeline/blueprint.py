@@ -112,5 +112,5 @@ def _modules(built: object) -> Iterator[str]:
 def _stage(file: Path) -> dict[str, str]:
     files = closure([".".join(file.with_suffix("").parts)])
     if file.stem == "report":
-        files |= {path for pattern in _TEMPLATES for path in Path("pipeline").glob(pattern)}
+        files |= {path for pattern in _TEMPLATES for path in Path("pipeline/reporting").glob(pattern)}
     return digests(files)

@@ -13,9 +13,9 @@ from dasm.distilled import DistilledSet
 from dasm.errors import require
 from dasm.export import DESCRIPTION, IMAGES, PARQUET, SAFETENSORS
 from pipeline import layout, methods, params
-from pipeline.artefacts import read_parquet
-from pipeline.page import render
-from pipeline.ranking import half_width
+from pipeline.reporting.artefacts import read_parquet
+from pipeline.reporting.page import render
+from pipeline.reporting.ranking import half_width
 
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "n>1M": math.inf}
 _COLUMNS = ("network", "seed", "test", "code_version", "torch_version", "device")

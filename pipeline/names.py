@@ -2,7 +2,8 @@
 
 import re
 
-from pipeline.scope import FULL
+#: The arm of the full training set.
+FULL = "full"
 
 #: What `is_name` asks for, in words.
 NAME_RULE = "letters, digits, - and _ alone"

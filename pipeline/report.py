@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import content, diagnosis, drawing, figures, summary
-from pipeline.artefacts import read_results, read_states
-from pipeline.dots import beyond, dots
-from pipeline.facts import facts
-from pipeline.page import render
-from pipeline.scope import FULL, Scope
+from pipeline.names import FULL
+from pipeline.reporting import content, diagnosis, drawing, figures, summary
+from pipeline.reporting.artefacts import read_results, read_states
+from pipeline.reporting.dots import beyond, dots
+from pipeline.reporting.facts import facts
+from pipeline.reporting.page import render
+from pipeline.reporting.scope import Scope
 
 _LONG = ["network", "arm", "prefix_ipc", "mean", "std", "n", "validation_mean", "ior", "hlr", "lrs"]
 

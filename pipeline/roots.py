@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from dasm.errors import ConfigError, require
-from pipeline.drawing import png
-from pipeline.forest import forest
-from pipeline.page import render
-from pipeline.ranking import Difference
-from pipeline.scope import FULL
-from pipeline.summary import PAIRED, against
+from pipeline.names import FULL
+from pipeline.reporting.drawing import png
+from pipeline.reporting.forest import forest
+from pipeline.reporting.page import render
+from pipeline.reporting.ranking import Difference
+from pipeline.reporting.summary import PAIRED, against
 
 _KEYS = ["network", "arm", "prefix_ipc"]
 _MEANS = ["mean", "validation_mean"]

@@ -15,8 +15,8 @@ from dasm.difficulty import Difficulty
 from dasm.results import write_diagnoses, write_ranks
 from dasm.tables import write_difficulty, write_segment
 from dasm.types import Segment
-from pipeline import artefacts
 from pipeline import params as parameters
+from pipeline.reporting import artefacts
 from tests.graph import ROOT
 
 SEEDS, NETWORKS, IPC, TESTED = 3, ("convnet", "mlp"), 2, 30

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dasm.train import Trainer
-from pipeline import artefacts, passed, runtime, twins
+from pipeline import passed, runtime, twins
+from pipeline.reporting import artefacts
 from pipeline.stages import experts
 from tests.conftest import make_blobs
 

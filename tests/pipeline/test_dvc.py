@@ -225,7 +225,7 @@ def test_code_concerns_the_stages_that_import_it(project):
     found = concerned(project)
     assert {"code/benchmark.json", "code/ceiling.json", "code/coreset.json", "benchmark.json"} <= found
     assert not {"code/distill.json", "code/score.json", "code/train.json", "code/prepare.json"} & found
-    replace(project / "pipeline/report.css", "{", "{ ")
+    replace(project / "pipeline/reporting/report.css", "{", "{ ")
     assert concerned(project) == {"code/report.json"}
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import artefacts, drawing, figures, gallery, report, summary
 from pipeline import params as parameters
-from pipeline.strips import strip
+from pipeline import report
+from pipeline.reporting import artefacts, drawing, figures, gallery, summary
+from pipeline.reporting.strips import strip
 from tests.pipeline import made_up
 from tests.pipeline.made_up import NETWORKS, make_study, rewrite, scope, write_ledger
 
@@ -392,7 +393,7 @@ def test_every_arm_is_named_in_the_figure_even_where_lines_meet(copied):
 
 
 def test_colours_of_the_page_are_those_of_the_figures():
-    css = (Path(report.__file__).parent / "report.css").read_text()
+    css = (Path(drawing.__file__).parent / "report.css").read_text()
     for i, colour in enumerate(drawing.SERIES):
         assert f"--s{i}: {colour};" in css
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import artefacts, drawing, report
 from pipeline import params as parameters
+from pipeline import report
+from pipeline.reporting import artefacts, drawing
 from tests.pipeline.made_up import make_study, rewrite, scope, write_soft_labels, zoo
 
 WIDE = """\

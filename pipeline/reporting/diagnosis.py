@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from dasm.errors import require
-from pipeline import drawing, figures, layout
-from pipeline.artefacts import read_parquet
-from pipeline.scope import Scope
+from pipeline import layout
+from pipeline.reporting import drawing, figures
+from pipeline.reporting.artefacts import read_parquet
+from pipeline.reporting.scope import Scope
 
 #: As in `dasm.diagnosis`, which would cost the report an import of torch.
 PARTS = ("easy", "middle", "hard")

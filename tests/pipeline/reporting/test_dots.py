@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from pipeline.dots import beyond, dots, span
-from pipeline.ranking import Place
-from pipeline.roster import Entry
-from pipeline.scope import Scope
+from pipeline.reporting.dots import beyond, dots, span
+from pipeline.reporting.ranking import Place
+from pipeline.reporting.roster import Entry
+from pipeline.reporting.scope import Scope
 
 
 def places(means, std=0.5):

@@ -7,8 +7,6 @@ from typing import Any, final
 from dasm.errors import require
 from pipeline import methods, params
 
-FULL = "full"
-
 
 @final
 @dataclass(frozen=True, kw_only=True)

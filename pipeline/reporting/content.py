@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import drawing, figures, gallery, layout, methods, sparks, summary
-from pipeline.artefacts import read_ledger, read_storage
-from pipeline.ranking import RANDOM, Difference, by_group, judged, ranking
-from pipeline.roster import GROUPS, homes, roster
-from pipeline.scope import FULL, Scope
+from pipeline import layout, methods
+from pipeline.names import FULL
+from pipeline.reporting import drawing, figures, gallery, sparks, summary
+from pipeline.reporting.artefacts import read_ledger, read_storage
+from pipeline.reporting.ranking import RANDOM, Difference, by_group, judged, ranking
+from pipeline.reporting.roster import GROUPS, homes, roster
+from pipeline.reporting.scope import Scope
 
 # More arms than this are ranked; so many lines in one figure would not be told apart either.
 _MANY = 8

@@ -7,7 +7,7 @@ import pytest
 from dasm.evaluators import Evaluators
 from dasm.matching import Matching
 from dasm.selection import Selection
-from pipeline.defaults import default
+from pipeline.reporting.defaults import default
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.roster import Entry, homes, roster
-from pipeline.scope import Scope
+from pipeline.reporting.roster import Entry, homes, roster
+from pipeline.reporting.scope import Scope
 from tests.pipeline.made_up import BLOCKS, zoo
 
 STRUCTURE = "chain: [{k: 0, next: 1}]\nrescore: []\nbenchmark: {states: [1], networks: [{name: convnet}]}\n"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from dasm.errors import require
-from pipeline.roster import Entry
-from pipeline.scope import Scope
+from pipeline.reporting.roster import Entry
+from pipeline.reporting.scope import Scope
 
 RANDOM = "random"
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.ranking import RANDOM, by_arm, differences
-from pipeline.scope import FULL, Scope
+from pipeline.names import FULL
+from pipeline.reporting.ranking import RANDOM, by_arm, differences
+from pipeline.reporting.scope import Scope
 
-#: Columns of paired differences; `same` as in `pipeline.ranking.Difference`.
+#: Columns of paired differences; `same` as in `pipeline.reporting.ranking.Difference`.
 PAIRED = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n", "same"]
 
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from pipeline.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
-from pipeline.ranking import RANDOM, Place
-from pipeline.roster import GROUPS, Entry, homes
-from pipeline.scope import Scope
+from pipeline.reporting.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
+from pipeline.reporting.ranking import RANDOM, Place
+from pipeline.reporting.roster import GROUPS, Entry, homes
+from pipeline.reporting.scope import Scope
 
 # The reference first, controls last; the groups between have the colours of the series.
 _LOOKS = dict(zip(GROUPS, [(INK, "*"), *zip(SERIES, MARKERS, strict=True), (MUTED, "X")], strict=True))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from pipeline import methods
-from pipeline.defaults import default
-from pipeline.scope import Scope
+from pipeline.reporting.defaults import default
+from pipeline.reporting.scope import Scope
 
 GROUPS: Mapping[str, str] = {
     "reference": "Reference",

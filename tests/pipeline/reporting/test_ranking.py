@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import summary
-from pipeline.ranking import Difference, by_group, difference, differences, judged, ranking
-from pipeline.roster import Entry
-from pipeline.scope import Scope
+from pipeline.reporting import summary
+from pipeline.reporting.ranking import Difference, by_group, difference, differences, judged, ranking
+from pipeline.reporting.roster import Entry
+from pipeline.reporting.scope import Scope
 
 # The 97.5 % quantile of Student's t with 2 degrees of freedom, from a printed table.
 T2 = 4.302653

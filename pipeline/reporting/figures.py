@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from pipeline.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
-from pipeline.scope import FULL, Scope
-from pipeline.sparks import chunked
+from pipeline.names import FULL
+from pipeline.reporting.drawing import INK, MARKERS, MUTED, RULE, SERIES, STYLE, panels
+from pipeline.reporting.scope import Scope
+from pipeline.reporting.sparks import chunked
 
 # 0.001 and 100 on a log axis, never powers of ten.
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from pipeline.drawing import INK, MARKERS, MUTED, SERIES, STYLE, panels
-from pipeline.ranking import Difference
+from pipeline.reporting.drawing import INK, MARKERS, MUTED, SERIES, STYLE, panels
+from pipeline.reporting.ranking import Difference
 
 # Points of accuracy within which the axis is linear; beyond, arms that are far behind would push the rest together.
 _LINEAR = 2

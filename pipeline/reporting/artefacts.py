@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from dasm.errors import ConfigError, require
 from dasm.truth import read_truth
 from pipeline import layout
-from pipeline.scope import FULL, Scope
+from pipeline.names import FULL
+from pipeline.reporting.scope import Scope
 from pipeline.templates import stages
 
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")

@@ -14,8 +14,8 @@ from PIL import Image
 
 from dasm.errors import ConfigError, require
 from pipeline import layout
-from pipeline.artefacts import read_parquet, segment_files
-from pipeline.strips import Pixels, Strip, evenly, strip
+from pipeline.reporting.artefacts import read_parquet, segment_files
+from pipeline.reporting.strips import Pixels, Strip, evenly, strip
 
 _COLUMNS = ("image", "label", "segment", "factor", "window_lower", "window_upper")
 

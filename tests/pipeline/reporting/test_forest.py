@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from pipeline.drawing import SERIES
-from pipeline.forest import forest
+from pipeline.reporting.drawing import SERIES
+from pipeline.reporting.forest import forest
 
 COLUMNS = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n", "same"]
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import sparks
-from pipeline.strips import evenly, strip
+from pipeline.reporting import sparks
+from pipeline.reporting.strips import evenly, strip
 
 
 def noise(count, *shape):

@@ -13,9 +13,10 @@ from dasm.segments import stored_segment
 from dasm.tables import write_networks
 from dasm.train import Trainer
 from dasm.types import Task
-from pipeline import diagnosis, drawing, layout, report
+from pipeline import layout, report
 from pipeline import params as parameters
-from pipeline.page import render
+from pipeline.reporting import diagnosis, drawing
+from pipeline.reporting.page import render
 from pipeline.stages import diagnose
 from pipeline.states import write_state
 from tests.conftest import make_blobs
