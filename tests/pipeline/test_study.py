@@ -134,7 +134,7 @@ def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root, tmp_path
     """With first_window: all, DASM's first segment is joint IDC, here too; and so it need not be made twice."""
     copy = tmp_path / "copy"
     shutil.copytree(root, copy, symlinks=True)
-    (copy / "data/blueprint/arms/idc/prefix/1.json").write_text('{"due": true}')
+    (copy / "data/blueprint/arms/idc/prefix/1.json").write_text('{"due": true, "sources": {}}')
     (dasm,) = read_segments(copy / "data/distilled/dasm/1")
     for twins in ("0", "1"):
         shutil.rmtree(copy / "data/distilled/idc/1")
