@@ -1,4 +1,4 @@
-"""Counters of images and floating-point operations, added to by whoever does the work and read by `dasm.ledger`."""
+"""Counters of images and floating-point operations, added to by whoever does the work."""
 
 import threading
 from collections.abc import Iterator

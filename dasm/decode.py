@@ -1,4 +1,4 @@
-"""Encoded images to 8-bit pixels: the one place where a file becomes an array, and where a damaged one is refused.
+"""Encoded real images to 8-bit pixels: where a picture becomes an array, and where a damaged one is refused.
 
 What happens to an image, in this order:
 

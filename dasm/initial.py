@@ -57,7 +57,8 @@ def choose_sources(
             members = members[torch.randperm(len(members), generator=rng.generator(stream, "order", label))]
         times = taken[members]
         if windowed:
-            # Whoever was taken less often than the last that are needed, and these last spread over the window.
+            # First every image taken less often than the `count`-th least taken one; the places that are left are
+            # spread over those taken exactly as often as it.
             most = times.sort().values[count - 1]
             rest = members[times == most]
             chosen = torch.zeros(len(real), dtype=torch.bool)

@@ -1,8 +1,8 @@
 """Any window, with a share of every real batch drawn from the whole class.
 
 It keeps what is matched near the mean of the class, which SeqMatch (arXiv 2311.01570) and PDD (arXiv 2310.06982) match
-alone. The weights of a class are a mixture: `share` of them spread over
-everyone, the rest as the wrapped window has it; the share of a batch holds on average.
+alone. The weights of a class are a mixture: `share` of them spread over everyone, the rest as the wrapped window has
+it; the share of a batch holds on average.
 """
 
 from dataclasses import dataclass
