@@ -5,10 +5,6 @@ class ConfigError(ValueError):
     """Input that a person can mend; the message is one line: *where: rule, got value (hint)*."""
 
 
-class ShortageError(ConfigError):
-    """A class holds fewer real images than are wanted; whoever knows where they come from can say how to add some."""
-
-
 class DamageError(ConfigError):
     """Images that cannot be read, as many as are named in one line.
 

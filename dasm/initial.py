@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ShortageError
+from dasm.errors import ConfigError
 from dasm.types import LabelledImages
 
 
@@ -35,7 +35,7 @@ def choose_sources(
         stream: of the random order.
 
     Raises:
-        ShortageError: a class, or its window, holds fewer than `count` images.
+        ConfigError: a class, or its window, holds fewer than `count` images.
     """
     # Chosen on the CPU, so that a GPU starts from the same images.
     weights, rank = weights.cpu(), None if rank is None else rank.cpu()
@@ -49,7 +49,7 @@ def choose_sources(
             members = members[torch.argsort(rank[members], stable=True)]
             members = members[weights[members] > 0]
             if len(members) < count:
-                raise ShortageError(
+                raise ConfigError(
                     f"window: must keep at least {count} training images of class {label} ({real.class_names[label]}),"
                     f" got {len(members)} (widen the window or make the segment smaller)"
                 )
@@ -74,11 +74,11 @@ def class_members(real: LabelledImages, label: int, count: int) -> Int64[Tensor,
     """Return the indices of one class, in data order, on the CPU.
 
     Raises:
-        ShortageError: there are fewer than `count`.
+        ConfigError: there are fewer than `count`.
     """
     members = real.members(label).cpu()
     if len(members) < count:
-        raise ShortageError(
+        raise ConfigError(
             f"class {label} ({real.class_names[label]}): must have at least {count} training images, got {len(members)}"
             " (fewer images per class or a smaller factor need fewer)"
         )

@@ -19,7 +19,6 @@ from dasm.tables import read_segment, read_segments, read_window
 from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
-from pipeline.mending import adding
 from pipeline.states import write_state
 
 # What the ledger says of a segment besides its cost.
@@ -59,7 +58,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
             segment = replace(read_segment(twin.files[0]), lower=lower, upper=upper)
             twin.charge(entry, *_TOLD)
         else:
-            with _naming(name), adding(name):
+            with _naming(name):
                 segment, history = distil_segment(
                     matching,
                     plan,
@@ -95,6 +94,8 @@ def _naming(stage: str) -> Iterator[None]:
         yield
     except FloatingPointError as error:
         raise ConfigError(f"{stage}: {error} (a smaller matching.learning_rate may help)") from error
+    except ConfigError as error:
+        raise ConfigError(f"{stage}: {error}") from error
 
 
 def _told(segment: Segment, history: Tensor) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import os
 
 from dasm.errors import require
-from pipeline import params, procs
+from pipeline import procs
 
 
 def reproduce(jobs: int = 1, *targets: str) -> None:
@@ -19,9 +19,8 @@ def reproduce(jobs: int = 1, *targets: str) -> None:
     require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
     procs.project()
     # Deferred: a wrong number or folder is said before Prefect and torch are imported, which takes seconds.
-    from pipeline import flows, listing
+    from pipeline import flows
 
-    listing.warn(params.read())
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     flows.reproduce(jobs=jobs, targets=[*targets], devices=devices if len(devices) > 1 else None)
 

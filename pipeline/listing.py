@@ -1,24 +1,47 @@
-"""Whether the files that a data set is read from are still those that `prepare` read: by their names and sizes alone.
+"""Which files a data set is read from: whether DVC watches them, and whether they are those that `prepare` read.
 
-DVC does not know these files: it would have to read all of them to say that nothing has changed. Listing a hundred
-thousand takes a second. What `prepare` listed is in its ledger entry, on which no distillation depends: pictures that
-are only called something else are read again, and everything after that finds the same images.
+`watch` in params.yaml is what `prepare` depends on, because a template in dvc.yaml cannot look up where a data set
+lies. DVC hashes it once, and later looks only into files whose size or time has changed. What `prepare` lists, by names
+and sizes alone, is in its ledger entry, on which no distillation depends: for `walk`, which does without DVC, and for
+`check`, which says of a study that grows whether the images that are there are enough.
 """
 
 import hashlib
 import json
-import sys
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dasm.data import Dataset
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from pipeline import layout, params
-from pipeline.mending import AGAIN
 
 _ENTRY = layout.LEDGER / "prepare.json"
+_PACKAGE = Path("dasm")
+
+
+def check_watched(study: Mapping[str, Any]) -> None:
+    """Refuse a `watch` that would let pictures change unseen.
+
+    It must be the folder (or the file) that the data set is read from, or one around it. A file of the user's own will
+    do as well, for data that is too much to hash: it is what they change when the pictures have changed. Data sets
+    without files of their own may name any file: nobody changes them.
+
+    Raises:
+        ConfigError: it is not there, is another folder, one that the pipeline writes into, or a file of this package
+            that has nothing to do with the pictures; or the files cannot be listed.
+    """
+    watch = Path(params.value(study, "watch"))
+    require(watch.exists(), "watch: must be a file or folder that is there", str(watch), "DVC looks for changes there")
+    require(not _within(layout.REAL, watch), "watch: must be no folder that stages write into", str(watch))
+    if not watch.is_dir() and not _within(watch, _PACKAGE):
+        return
+    folders = {Path(path).parent for path in _paths(study)}
+    seen = all(_within(folder, watch) for folder in folders)
+    rule = "watch: must be where the images lie, or a file that you change whenever they have changed"
+    require(seen, rule, str(watch), f"they lie in {os.path.commonpath(folders)}" if folders else "")
 
 
 def listing(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +53,7 @@ def listing(study: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: they cannot be listed.
     """
     lines = []
-    for path in sorted(params.section(study, Dataset, "data").files()):
+    for path in _paths(study):
         try:
             lines.append(f"{Path(path).stat().st_size} {path}\n")
         except OSError as error:
@@ -61,33 +84,19 @@ def here_or_recorded(study: Mapping[str, Any]) -> dict[str, Any] | None:
         return recorded()
 
 
-def compared(study: Mapping[str, Any]) -> tuple[bool, str]:
-    """Compare the files with those that `prepare` read.
-
-    Returns:
-        Whether they are known to be those, as far as they are at hand; and in one line how they differ, or nothing.
-        Nothing is said either where they are to be read otherwise, which DVC sees by itself.
-    """
+def is_read(study: Mapping[str, Any]) -> bool:
+    """Say whether `prepare` has read just these files, as far as they are at hand, and in the same way."""
     before = recorded()
-    if before is None or before["options"] != _options(study):
-        return False, ""
-    try:
-        now = listing(study)
-    except ConfigError as error:
-        return isinstance(error.__cause__, FileNotFoundError), f"{error}; `prepare` has read it"
-    if now == before:
-        return True, ""
-    more = now["files"] != before["files"]
-    how = f"{now['files']} files, {before['files']} when" if more else "other names or sizes than when"
-    return False, f"data: {how} `prepare` read them, which DVC does not see ({AGAIN}, then `dvc repro`)"
+    return before is not None and before["options"] == _options(study) and here_or_recorded(study) == before
 
 
-def warn(study: Mapping[str, Any]) -> bool:
-    """Say on stderr how the files differ from those that `prepare` read; return whether they are known to be those."""
-    known, said = compared(study)
-    if said:
-        print(f"warning: {said}", file=sys.stderr)
-    return known
+def _paths(study: Mapping[str, Any]) -> list[str]:
+    return sorted(params.section(study, Dataset, "data").files())
+
+
+def _within(path: Path, folder: Path) -> bool:
+    # Where links lead, because into a linked folder inside of what it watches DVC does not look.
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _options(study: Mapping[str, Any]) -> str:

@@ -75,6 +75,7 @@ class Study:
     study: str
     seed: int
     threads: int
+    watch: str
     data: Dataset
     evaluator: Evaluators
     selection: Selection

@@ -9,12 +9,13 @@ from pipeline.fitting import check_networks
 def main() -> None:
     """Make `data/blueprint`, or say what is wrong with params.yaml in one line.
 
-    Pictures that have changed since `prepare` read them are worth a warning; if these are still the ones, a study that
-    has grown beyond them, or names networks that cannot see them, is refused.
+    If the images that are prepared are those of the study, one that has grown beyond them, or names networks that
+    cannot see them, is refused.
     """
     study = params.read()
     blueprint.write(study)
-    if listing.warn(study) and (layout.REAL / META).exists():
+    listing.check_watched(study)
+    if listing.is_read(study) and (layout.REAL / META).exists():
         check_prepared("data")
         real = read_split(layout.REAL, "train")
         check_networks(study, real.image_shape, real.num_classes)

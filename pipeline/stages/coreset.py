@@ -11,7 +11,6 @@ from dasm.segments import freeze, stored_segment
 from dasm.store import read_task
 from pipeline import layout, methods, params, recipes, runtime
 from pipeline.fitting import fitting
-from pipeline.mending import adding
 from pipeline.networks import read_networks
 from pipeline.states import write_state
 
@@ -36,8 +35,7 @@ def main(arm: str) -> None:
         )
         factor = coreset.tiles(params.value(study, "matching.factor"))
         sizes = [params.value(study, f"segment.s{item['k']}.ipc") for item in params.value(study, "chain")]
-        with adding(f"coreset@{arm}"):
-            sources = coreset(real, decoded_count(sum(sizes), factor), seed, guide)
+        sources = coreset(real, decoded_count(sum(sizes), factor), seed, guide)
         before, taken = None, 0
         for k, ipc in enumerate(sizes):
             chosen = sources[:, taken : taken + decoded_count(ipc, factor)]

@@ -5,7 +5,6 @@ from dasm.prepare import write_source
 from pipeline import layout, listing, params, runtime
 from pipeline.enough import check_sizes
 from pipeline.fitting import check_networks
-from pipeline.mending import mending
 
 
 def main() -> None:
@@ -13,13 +12,11 @@ def main() -> None:
     study, _ = runtime.start()
     with runtime.ledger("prepare", "prepare") as entry:
         data = params.section(study, Dataset, "data")
-        with mending():
-            # Listed first: a picture that is added meanwhile is one that has not been read.
-            entry["listing"] = listing.listing(study)
-            source = data.open(params.value(study, "seed"))
-            # Said now, not by the first arm, after minutes or hours.
-            check_sizes(source.where, source.class_names, source.labels[source.splits["train"]], source.labels)
+        # Listed first: a picture that is added meanwhile is one that has not been read.
+        entry["listing"] = listing.listing(study)
+        source = data.open(params.value(study, "seed"))
+        # Said now, not by the first arm, after minutes or hours.
+        check_sizes(source.where, source.class_names, source.labels[source.splits["train"]], source.labels)
         check_networks(study, source.image_shape, len(source.class_names))
-        with mending():
-            write_source(layout.REAL, source, track=runtime.track("prepare"))
+        write_source(layout.REAL, source, track=runtime.track("prepare"))
     runtime.log.info("%s images", ", ".join(f"{len(indices)} {split}" for split, indices in source.splits.items()))

@@ -57,7 +57,6 @@ def test_targets_and_several_gpus_reach_the_flow(visible, devices, monkeypatch):
     seen = []
     flow = SimpleNamespace(reproduce=lambda **given: seen.append(given))
     monkeypatch.setattr("pipeline.flows", flow, raising=False)
-    monkeypatch.setattr("pipeline.listing.warn", lambda _: True)
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:

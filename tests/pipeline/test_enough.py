@@ -90,7 +90,12 @@ def recorded(project, monkeypatch):
 
 
 def write(seed=0, network="mlp"):
-    study = {"data": {"name": "digits"}, "seed": seed, "benchmark": {"networks": [{"name": network}]}}
+    study = {
+        "data": {"name": "digits"},
+        "seed": seed,
+        "watch": "params.yaml",
+        "benchmark": {"networks": [{"name": network}]},
+    }
     Path("params.yaml").write_text(json.dumps(study))
     return study
 

@@ -1,4 +1,4 @@
-"""Files of a data set that have changed since `prepare` read them: seen by names and sizes, and said in one line."""
+"""Files of a data set that have changed since `prepare` read them: seen by names and sizes; and what DVC watches."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from dasm.data import Dataset
-from dasm.errors import ConfigError, ShortageError
+from dasm.errors import ConfigError
 from dasm.plugins import build
-from pipeline import layout, listing, walk
-from pipeline.mending import adding, mending
+from pipeline import layout, listing, params, walk
 from pipeline.templates import Stage
+from tests.graph import ROOT
 from tests.handmade import listed
 from tests.pictures import encode, fill, grey
 
@@ -45,40 +45,29 @@ def mend():
     Path("in/dog/1.png").write_bytes(encode(grey(9, 30, 30)))
 
 
-AGAIN = "which DVC does not see (`dvc repro --force prepare`, then `dvc repro`)"
-CHANGES = {
-    add: f"data: 9 files, 8 when `prepare` read them, {AGAIN}",
-    rename: f"data: other names or sizes than when `prepare` read them, {AGAIN}",
-    mend: f"data: other names or sizes than when `prepare` read them, {AGAIN}",
-}
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [add, rename, mend], ids=lambda change: change.__name__)
 @pytest.mark.usefixtures("project")
-def test_files_that_are_others_are_warned_of_in_one_line(change, capsys):
-    listing.warn(STUDY)
-    assert capsys.readouterr().err == "" and listing.compared(STUDY) == (True, "")
+def test_other_files_are_not_those_that_were_read(change):
+    assert listing.is_read(STUDY)
     change()
-    assert not listing.warn(STUDY)
-    assert capsys.readouterr().err == f"warning: {CHANGES[change]}\n"
+    assert not listing.is_read(STUDY)
     record()
-    assert listing.compared(STUDY) == (True, "")
+    assert listing.is_read(STUDY)
 
 
 @pytest.mark.usefixtures("project")
 def test_what_is_no_picture_does_not_count():
     fill(Path("in"), {"cat/.hidden.png": 1})
     Path("in/cat/notes.txt").write_text("x")
-    assert listing.compared(STUDY) == (True, "")
+    assert listing.is_read(STUDY)
 
 
 @pytest.mark.usefixtures("project")
-def test_nothing_is_said_of_other_options_which_dvc_sees_nor_where_nothing_was_read():
-    add()
+def test_files_that_are_to_be_read_otherwise_are_not_read_nor_where_nothing_was():
     for other in ({"data": {**PICTURES, "size": 5}}, {"seed": 1}):
-        assert listing.compared({**STUDY, **other}) == (False, "")
+        assert not listing.is_read({**STUDY, **other})
     (layout.LEDGER / "prepare.json").unlink()
-    assert listing.compared(STUDY) == (False, "")
+    assert not listing.is_read(STUDY)
 
 
 @pytest.mark.usefixtures("project")
@@ -86,20 +75,18 @@ def test_files_that_are_gone_are_taken_for_those_that_were_read():
     known = listing.recorded()
     Path("in").rename("out")
     assert listing.here_or_recorded(STUDY) == known
-    gone = "in: must be a readable folder (No such file or directory); `prepare` has read it"
-    assert listing.compared(STUDY) == (True, gone)
+    assert listing.is_read(STUDY)
     Path("in/eel").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"^in/eel: must hold images"):
         listing.here_or_recorded(STUDY)
-    assert listing.compared(STUDY)[0] is False
 
 
 @pytest.mark.usefixtures("project")
 def test_a_data_set_without_files_is_known_by_how_it_is_read():
     digits = {**STUDY, "data": {"name": "digits"}}
     record(digits)
-    assert listing.compared(digits) == (True, "")
-    assert listing.compared({**digits, "seed": 1}) == (False, "")
+    assert listing.is_read(digits)
+    assert not listing.is_read({**digits, "seed": 1})
 
 
 @pytest.mark.parametrize("name", listed("data"))
@@ -141,13 +128,80 @@ def test_a_walk_reads_other_files_again_and_does_all_that_follows():
     assert {name for name in after if after[name] != before[name]} == {"prepare", "score"}
 
 
-def test_errors_that_more_or_better_pictures_mend_say_how_to_go_on():
-    with pytest.raises(ConfigError, match=r"^in: bad; once that is mended: `dvc repro --force prepare`$"), mending():
-        raise ConfigError("in: bad")
-    with pytest.raises(ConfigError, match=r"^data/real: must be writable$"), mending():
-        raise ConfigError("data/real: must be writable")
-    rule = r"^distill@x-s1: few; after adding pictures: `dvc repro --force prepare`$"
-    with pytest.raises(ConfigError, match=rule), adding("distill@x-s1"):
-        raise ShortageError("few")
-    with pytest.raises(ConfigError, match=r"^other$"), adding("distill@x-s1"):
-        raise ConfigError("other")
+WATCHES = ["in", "in/../in", "link", ".up/here/in", "version"]
+
+
+@pytest.mark.parametrize("watch", WATCHES)
+@pytest.mark.usefixtures("project")
+def test_where_the_pictures_lie_may_be_watched_and_a_file_of_ones_own(watch):
+    Path("link").symlink_to("in")
+    Path(".up").mkdir()
+    Path(".up/here").symlink_to(Path().absolute())
+    Path("version").write_text("1")
+    for root in ("in", "link"):
+        listing.check_watched({**STUDY, "data": {**PICTURES, "root": root}, "watch": watch})
+
+
+@pytest.mark.usefixtures("project")
+def test_a_folder_around_the_pictures_may_be_watched_and_the_one_file_of_a_set():
+    Path("data/all/sorted").mkdir(parents=True)
+    Path("in").rename("data/all/sorted/in")
+    study = {**STUDY, "data": {**PICTURES, "root": "data/all/sorted/in"}}
+    for watch in ("data/all", "data/all/sorted"):
+        listing.check_watched({**study, "watch": watch})
+    Path("set.safetensors").touch()
+    listing.check_watched({"data": {"name": "tensor", "path": "set.safetensors"}, "watch": "set.safetensors"})
+
+
+HINT = r" \(they lie in in\)$"
+UNWATCHED = {
+    "nowhere": r"^watch: must be a file or folder that is there, got 'nowhere' \(DVC looks for changes there\)$",
+    "data": r"^watch: must be no folder that stages write into, got 'data'$",
+    ".": r"^watch: must be no folder that stages write into, got '.'$",
+    "data/real": r"^watch: must be no folder that stages write into, got 'data/real'$",
+    "other": r"^watch: must be where the images lie, or a file .* changed, got 'other'" + HINT,
+    "in/cat": r"^watch: must be where the images lie, or a file .* changed, got 'in/cat'" + HINT,
+    "dasm/data/digits.py": r"^watch: must be where the images lie, .* got 'dasm/data/digits.py'" + HINT,
+}
+
+
+@pytest.mark.parametrize("watch", UNWATCHED)
+@pytest.mark.usefixtures("project")
+def test_pictures_that_would_change_unseen_are_refused(watch):
+    for folder in ("data/real", "other", "dasm/data"):
+        Path(folder).mkdir(parents=True)
+    Path("dasm/data/digits.py").touch()
+    with pytest.raises(ConfigError, match=UNWATCHED[watch]):
+        listing.check_watched({**STUDY, "watch": watch})
+
+
+@pytest.mark.usefixtures("project")
+def test_a_linked_folder_inside_of_what_is_watched_is_refused_for_dvc_does_not_look_into_it():
+    Path("in/dog").rename("dogs")
+    Path("in/dog").symlink_to(Path("dogs").absolute())
+    with pytest.raises(ConfigError, match=r"^watch: must be where the images lie"):
+        listing.check_watched({**STUDY, "watch": "in"})
+
+
+@pytest.mark.usefixtures("project")
+def test_pictures_that_are_not_there_are_named_unless_a_file_stands_for_them():
+    Path("in").rename("elsewhere")
+    Path("elsewhere/version").touch()
+    with pytest.raises(ConfigError, match=r"^in: must be a readable folder"):
+        listing.check_watched({**STUDY, "watch": "elsewhere"})
+    listing.check_watched({**STUDY, "watch": "elsewhere/version"})
+
+
+@pytest.mark.usefixtures("project")
+def test_of_a_data_set_without_files_anything_may_be_watched():
+    Path("dasm/data").mkdir(parents=True)
+    Path("dasm/data/digits.py").touch()
+    for watch in ("dasm/data/digits.py", "in"):
+        listing.check_watched({**STUDY, "data": {"name": "digits"}, "watch": watch})
+
+
+@pytest.mark.parametrize("name", ["params.yaml", *sorted(str(p) for p in ROOT.glob("studies/*/params.yaml"))])
+def test_every_study_watches_where_its_images_lie(name):
+    study = params.read(ROOT / name)
+    own = ROOT / f"dasm/data/{study['data']['name']}.py"
+    assert study["watch"] == study["data"].get("root", str(own.relative_to(ROOT))) and own.exists()

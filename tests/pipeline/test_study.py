@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -30,6 +31,7 @@ from dasm.store import read_task
 from dasm.tables import read_segments
 from pipeline import export, params
 from tests.graph import ROOT
+from tests.pictures import fill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -216,6 +218,31 @@ def test_uneven_classes_with_wrong_labels_go_through_every_stage(root, tmp_path)
     assert sizes == sorted(sizes, reverse=True) and max(sizes) // 10 == min(sizes)
     page = (copy / "reports/wrapped/index.html").read_text()
     assert f"real images ({min(sizes)} to {max(sizes)} per class, 19.9 % labelled wrongly on purpose)." in page
+
+
+@pytest.mark.deep
+def test_pictures_that_change_are_read_again_and_by_themselves(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    fill(tmp_path / "elsewhere", {f"{name}/{i}.png": i for name in ("cat", "dog") for i in range(12)})
+    (copy / "data/pictures").symlink_to(tmp_path / "elsewhere")
+    pictures = {"name": "image_folder", "root": "data/pictures", "size": 8, "color": "grey"}
+    edit(copy, lambda study: study.update(data=pictures, watch="data/pictures"))
+
+    def train_images():
+        call(copy, "dvc", "repro", "-q", "prepare")
+        return len(np.load(copy / "data/real/train.labels.npy"))
+
+    first = train_images()
+    assert "prepare" not in stale(copy)
+    fill(tmp_path / "elsewhere", {f"dog/{i}.png": i for i in range(12, 20)})
+    assert "prepare" in stale(copy)
+    assert train_images() > first
+    (tmp_path / "elsewhere/cat/3.png").write_bytes(b"")
+    said = subprocess.run(["dvc", "repro"], cwd=copy, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert "error: data/pictures/cat/3.png: must be a readable image (0 bytes)" in said.stdout + said.stderr
+    fill(tmp_path / "elsewhere", {"cat/3.png": 3})  # as it was: DVC brings back what was read then
+    assert train_images() > first and "prepare" not in stale(copy)
 
 
 def test_the_report_and_metrics_are_there(root):
