@@ -24,9 +24,9 @@ import torch
 from benchmarks import sequence, stages
 from benchmarks.cases import CASES, SETTINGS
 from benchmarks.measure import HEADER, Row, machine
-from dasm.files import write_atomically
-from dasm.memory import keep_freed_memory
-from dasm.precision import repeatable
+from dasm.machine.memory import keep_freed_memory
+from dasm.machine.precision import repeatable
+from dasm.storage.files import write_atomically
 
 _RESULTS = Path(__file__).parent / "results"
 _QUICK = {"match:digits", "steps:digits", "score:digits", "evaluate:digits"}

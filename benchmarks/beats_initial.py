@@ -18,8 +18,8 @@ from dasm import rng
 from dasm.data.parquet import Parquet
 from dasm.evaluate import accuracy
 from dasm.experts import Experts
+from dasm.machine.memory import keep_freed_memory
 from dasm.matching import Matching
-from dasm.memory import keep_freed_memory
 from dasm.networks.convnet import ConvNet
 from dasm.objectives import Objective
 from dasm.objectives.dm import DM

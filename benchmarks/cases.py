@@ -12,11 +12,11 @@ from benchmarks.measure import Row, compare
 from benchmarks.reference import ReferenceMatching, ReferenceTraining, bare_forward
 from dasm import rng
 from dasm.augment import Operation
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.evaluate import Protocol, evaluate
 from dasm.matching import Matching
 from dasm.networks import predict
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.train import Recipe, Trainer

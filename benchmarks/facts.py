@@ -15,7 +15,7 @@ BEGUN = time.perf_counter()
 import torch  # noqa: E402 - its import is the first thing that is timed
 import torch.nn.functional as F  # noqa: E402
 
-from dasm.precision import repeatable  # noqa: E402
+from dasm.machine.precision import repeatable  # noqa: E402
 
 _NO_GPU = 4
 

@@ -1,7 +1,7 @@
 """Times, memory and operations of pieces of work, taken in turns so that a busy machine is unfair to all alike.
 
 Ours is measured as the process is set up, which `python -m benchmarks` does as every stage
-(`dasm.precision.repeatable`); the reference as torch comes, which is how its users run it.
+(`dasm.machine.precision.repeatable`); the reference as torch comes, which is how its users run it.
 """
 
 import gc
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from dasm import counts
+from dasm.machine import counts
 
 _MATMUL = 2048
 
@@ -141,7 +141,7 @@ def _once(run: Callable[[], object], into: Measured, device: str) -> None:
 
 # Two counters, because neither can count both. torch's sees calls of operations, and the replay of a CUDA graph makes
 # none; ours takes a double backward, which the reference makes, for a single one. Where both can, on a CPU, torch's
-# finds one or two per cent more in ours: products of filters and covariances, which `dasm.stem` does not count.
+# finds one or two per cent more in ours: products of filters and covariances, which `dasm.chains.stem` does not count.
 def _gflop(run: Callable[[], object]) -> float:
     found = counts.Counts()
     with counts.counting(found):

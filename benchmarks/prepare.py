@@ -51,7 +51,7 @@ def make(root: Path, count: int) -> None:
 
 def prepare(root: Path, size: int) -> float:
     from dasm.data.image_folder import ImageFolder
-    from dasm.prepare import write_source
+    from dasm.images.prepare import write_source
 
     with tempfile.TemporaryDirectory(dir=root.parent) as out:
         start = time.perf_counter()

@@ -14,11 +14,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cases import SETTINGS, Setting, noise, trainer
 from dasm import rng
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.memory import keep_freed_memory
+from dasm.machine.memory import keep_freed_memory
+from dasm.machine.precision import repeatable
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
-from dasm.precision import repeatable
 
 _ROWS = 25
 _WARM, _TIMED = 3, 10

@@ -17,13 +17,13 @@ import torch
 from benchmarks.measure import Row, compare
 from dasm.data import Dataset
 from dasm.evaluators import Evaluators
+from dasm.images.prepare import write_source
+from dasm.images.store import read_split
 from dasm.matching import Matching
 from dasm.plugins import build
-from dasm.prepare import write_source
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from dasm.sequential import Sequential
-from dasm.store import read_split
 from dasm.types import LabelledImages
 
 _READABLE = find_spec("ruamel") and find_spec("pipeline")

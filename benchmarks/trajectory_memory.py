@@ -14,8 +14,8 @@ import sys
 
 import torch
 
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.mtt import MTT
 from dasm.train import Recipe, Trainer

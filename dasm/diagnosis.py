@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coverage import Coverage, distances
-from dasm.networks import Classifier, embed
+from dasm.networks import Classifier, embed, finite
 from dasm.types import LabelledImages
 
 #: Parts of each class by difficulty, easiest first.
@@ -85,7 +85,7 @@ class Landmarks:
             seed: root seed of the choice.
 
         Raises:
-            FloatingPointError: the network has diverged.
+            ConfigError: the network has diverged.
         """
         self._real: list[Tensor] = []
         self._rank: list[Tensor] = []
@@ -161,10 +161,7 @@ def mean(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
 
 
 def _embedded(network: Classifier, images: LabelledImages) -> Float[Tensor, "m d"]:
-    features = embed(network, images)
-    if not features.isfinite().all():
-        raise FloatingPointError("the features of a network that has learnt real images are not finite")
-    return features
+    return finite(embed(network, images), "features of a network that has learnt real images")
 
 
 def _mean(values: Sequence[Tensor]) -> float:

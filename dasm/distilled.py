@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from dasm.errors import ConfigError, require
 from dasm.formation import decode, decoded_count
-from dasm.lineage import FIELDS, content, parts
 from dasm.segments import decoded
+from dasm.storage.lineage import FIELDS, content, parts
 from dasm.types import LabelledImages, Segment, normalise
 
 #: What a network is to say of an image: its class, or the distribution that is stored with it.

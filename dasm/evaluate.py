@@ -10,7 +10,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.errors import ConfigError, require
 from dasm.networks import Classifier, Network, finite, predict
-from dasm.together import Training, train_all
+from dasm.steps.together import Training, train_all
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages, Task, join, prefixes
 
@@ -28,8 +28,8 @@ class Protocol:
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
         training: of the seeds of one architecture. `loop` is one after another, `together` all side by side; `auto` is
-            `together` on a GPU for networks whose layers allow it (`dasm.together`). The results are the same up to the
-            order of sums.
+            `together` on a GPU for networks whose layers allow it (`dasm.steps.together`). The results are the same up
+            to the order of sums.
     """
 
     recipe: Recipe

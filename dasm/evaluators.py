@@ -7,7 +7,7 @@ from typing import Literal, final
 from dasm import rng
 from dasm.errors import require
 from dasm.networks import Classifier
-from dasm.together import Training, train_all
+from dasm.steps.together import Training, train_all
 from dasm.train import Trainer
 from dasm.types import LabelledImages, join, prefixes
 
@@ -29,7 +29,7 @@ class Evaluators:
         order: `shuffled` draws batches from all segments at once; `stagewise` trains one network on the first segment,
             then on the first two, and so on, with an equal share of the steps each (PDD, arXiv 2310.06982).
         training: `loop` trains one network after another, `together` all side by side; `auto` is `together` on a GPU
-            for networks whose layers allow it (`dasm.together`). The results are the same up to the order of sums.
+            for networks whose layers allow it (`dasm.steps.together`). The results are the same up to order of sums.
     """
 
     trainer: Trainer

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError
-from dasm.files import write_atomically
-from dasm.lineage import parts
-from dasm.png import encode
+from dasm.images.png import encode
+from dasm.storage.files import write_atomically
+from dasm.storage.lineage import parts
 from dasm.tables import segment_columns, write_table
 
 #: Names inside an exported folder.

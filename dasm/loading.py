@@ -14,8 +14,8 @@ from torch import Tensor
 from dasm.distilled import DistilledSet, described
 from dasm.errors import ConfigError, require
 from dasm.export import DESCRIPTION, PARQUET, image_names
-from dasm.lineage import FIELDS, Lineage, naming, verify
-from dasm.png import decode_image
+from dasm.images.png import decode_image
+from dasm.storage.lineage import FIELDS, Lineage, naming, verify
 from dasm.tables import read_chain, read_table, segment_files, segment_of
 from dasm.types import Segment
 

@@ -8,18 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm import ranks, rng
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.checkpoint import Checkpoint
-from dasm.counts import counting
+from dasm import rng
 from dasm.errors import ConfigError, require
 from dasm.history import History
+from dasm.machine import ranks
+from dasm.machine.counts import counting
+from dasm.machine.precision import products
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
-from dasm.precision import products
-from dasm.progress import Progress
+from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Trainer
 from dasm.types import LabelledImages
+from dasm.unfinished import Unfinished
 
 
 @final
@@ -116,7 +117,6 @@ class Matching:
         planned_ipc: int,
         stream: int,
         frozen: Sequence[Float[Tensor, "p c h w"]] = (),
-        surroundings: Surroundings | None = None,
         state: State | None = None,
         checkpoint: Checkpoint | None = None,
         track: Callable[[range], Iterable[int]] = iter,
@@ -130,8 +130,7 @@ class Matching:
             iterations: pixel updates of every class, >= 0.
             planned_ipc: images per class of the whole set.
             frozen: stored pixels of earlier segments, one tensor per class; matched too if `match_prefix`.
-            surroundings: what else the objective may ask for; None where it needs nothing.
-            state: what `prepare` returned, for whoever asks the objective something afterwards; None prepares one.
+            state: what `prepare` returned for this stream; None prepares one, for an objective that asks for nothing.
             stream: the result depends on the arguments and this alone (on a GPU, up to the order of sums).
             checkpoint: where to continue from and to save to; a continued run ends with the same bytes. Of several
                 processes the first one saves, and all of them have to see the file.
@@ -144,12 +143,12 @@ class Matching:
             FloatingPointError: a distance is not finite; names the iteration. (On a GPU it is noticed some iterations
                 later, but before anything is saved.)
         """
-        state = self.prepare(real, stream, surroundings) if state is None else state
-        progress = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
-        optimiser, history = progress.optimiser, progress.history
-        batches, synthetic = self._batches(progress.pixels, frozen, real, weights, stream)
-        with counting(progress.counts), products("fp32", real.labels.device.type):
-            done = progress.restore(checkpoint)
+        state = self.prepare(real, stream) if state is None else state
+        segment = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
+        optimiser, history = segment.optimiser, segment.history
+        batches, synthetic = self._batches(segment.pixels, frozen, real, weights, stream)
+        with counting(segment.counts), products("fp32", real.labels.device.type):
+            done = segment.restore(checkpoint)
             for iteration in track(range(done, iterations)):
                 if self._settled(history, iteration):
                     break
@@ -164,15 +163,15 @@ class Matching:
                 done = iteration + 1
                 history.watch(done)
                 optimiser.step(self.rule.share(iteration, iterations))
-                progress.offer(checkpoint, done)
-        return progress.result(done)
+                segment.offer(checkpoint, done)
+        return segment.result(done)
 
     def _begin(
         self, initial: Tensor, real: LabelledImages, state: State, iterations: int, planned_ipc: int
-    ) -> Progress:
+    ) -> Unfinished:
         pixels = [images.clone().requires_grad_() for images in initial]
         turns = len(pixels) if self.objective.class_by_class else 1
-        return Progress(
+        return Unfinished(
             pixels=pixels,
             optimiser=self.rule.start(pixels, planned_ipc, turns, real.std),
             state=state,

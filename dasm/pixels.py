@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm import ranks
 from dasm.errors import require
+from dasm.machine import ranks
 
 
 @final

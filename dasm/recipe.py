@@ -6,7 +6,7 @@ from typing import final
 
 from dasm.augment import Operation, others_than_one
 from dasm.errors import require
-from dasm.precision import Precision
+from dasm.machine.precision import Precision
 
 
 @final

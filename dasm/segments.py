@@ -10,12 +10,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from dasm import rng
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError, require
 from dasm.formation import decode_set, decoded_count, mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.objectives import Surroundings
+from dasm.storage.checkpoint import Checkpoint
 from dasm.types import LabelledImages, Segment, join
 from dasm.windows import edges
 

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
-from dasm.files import write_atomically
-from dasm.hugging_face import features
-from dasm.lineage import FIELDS, Lineage, content, naming, verify
+from dasm.images.png import decode_image, encode
 from dasm.networks import Classifier
-from dasm.png import decode_image, encode
+from dasm.storage.files import write_atomically
+from dasm.storage.hugging_face import features
+from dasm.storage.lineage import FIELDS, Lineage, content, naming, verify
 from dasm.types import Segment
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

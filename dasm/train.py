@@ -19,13 +19,13 @@ from torch.optim.sgd import sgd
 
 from dasm import rng
 from dasm.augment import draw
-from dasm.capture import Captured
-from dasm.draws import BLOCK, Plan, block, in_blocks
+from dasm.machine.precision import answers, products
 from dasm.networks import Classifier, Network
-from dasm.orders import epoch_batch as epoch_batch
-from dasm.orders import mix
-from dasm.precision import answers, products
 from dasm.recipe import Recipe as Recipe
+from dasm.steps.capture import Captured
+from dasm.steps.draws import BLOCK, Plan, block, in_blocks
+from dasm.steps.orders import epoch_batch as epoch_batch
+from dasm.steps.orders import mix
 from dasm.types import LabelledImages
 
 

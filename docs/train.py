@@ -13,9 +13,9 @@ import dasm
 from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError
 from dasm.evaluate import accuracy
+from dasm.images.store import read_split
 from dasm.networks.convnet import ConvNet
 from dasm.plugins import build
-from dasm.store import read_split
 from dasm.train import Recipe, Trainer
 from pipeline import params
 

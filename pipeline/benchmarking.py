@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 import dasm
-from dasm.counts import Counts, counting
 from dasm.evaluate import Protocol, evaluate
-from dasm.results import write_results
+from dasm.machine.counts import Counts, counting
+from dasm.storage.results import write_results
 from dasm.types import LabelledImages, Task
 from pipeline import params, runtime
 from pipeline.fitting import fitting

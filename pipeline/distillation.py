@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasm import lineage, ranks
 from dasm.errors import ConfigError
-from dasm.footprint import footprint
+from dasm.images.store import read_split
+from dasm.machine import ranks
 from dasm.matching import Matching
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, bounds, distil_segment
-from dasm.store import read_split
+from dasm.storage import lineage
+from dasm.storage.footprint import footprint
+from dasm.storage.trajectories import Trajectories
 from dasm.tables import read_segment, read_segments, read_window
-from dasm.trajectories import Trajectories
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params, recipes, runtime, twins
 from pipeline.states import write_state

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from dasm.errors import ConfigError
-from dasm.splits import SPLITS
-from dasm.store import META, array_file
+from dasm.images.splits import SPLITS
+from dasm.images.store import META, array_file
 from pipeline import layout
 
 #: The blueprint's list of what every arm starts from (`pipeline.needs`). No stage depends on it, because a study that

@@ -3,11 +3,11 @@
 import torch
 
 from dasm.experts import Experts
+from dasm.images.store import read_split
 from dasm.matching import Matching
 from dasm.segments import decoded
-from dasm.store import read_split
+from dasm.storage.trajectories import write_trajectories
 from dasm.tables import read_segments, read_window
-from dasm.trajectories import write_trajectories
 from pipeline import layout, methods, params, runtime
 
 

@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from dasm.errors import require
-from dasm.files import write_atomically
+from dasm.storage.files import write_atomically
 from pipeline import params
 
 # DVC takes minutes to lay out the stages of more.

@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from dasm.errors import require
-from dasm.files import write_atomically
+from dasm.storage.files import write_atomically
 from pipeline import dag, params, procs, roots
 from pipeline.dag import ReproduceError
 from pipeline.templates import stages

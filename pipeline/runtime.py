@@ -22,13 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 import dasm
-from dasm import ranks
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
-from dasm.files import write_atomically
-from dasm.ledger import Cost, metered
-from dasm.memory import keep_freed_memory
-from dasm.precision import repeatable
+from dasm.machine import ranks
+from dasm.machine.memory import keep_freed_memory
+from dasm.machine.precision import repeatable
+from dasm.storage.checkpoint import Checkpoint
+from dasm.storage.files import write_atomically
+from dasm.storage.ledger import Cost, metered
 from pipeline import layout, params, sources
 
 log = logging.getLogger("dasm")

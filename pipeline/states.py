@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dasm.files import write_atomically
+from dasm.storage.files import write_atomically
 from dasm.tables import read_chain, segment_files, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params

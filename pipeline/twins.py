@@ -19,7 +19,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from dasm import lineage, ranks
+from dasm.machine import ranks
+from dasm.storage import lineage
 from dasm.types import Segment
 from pipeline import layout
 

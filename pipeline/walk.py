@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.errors import ConfigError, require
-from dasm.files import write_atomically
+from dasm.storage.files import write_atomically
 from pipeline import blueprint, layout, listing, params, procs
 from pipeline.templates import Stage, stages
 

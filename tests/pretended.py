@@ -16,9 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_iter, tree_map
 
-from dasm import counts, rng
+from dasm import rng
+from dasm.machine import counts
 from dasm.objectives import dm
-from dasm.stepper import Stepper
+from dasm.steps.stepper import Stepper
 from tests.refused import unrecordable, unrepeatable
 
 CARD = torch.device("cuda", 0)
@@ -192,7 +193,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, record: Callable) -> None:
         "graph": record,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    monkeypatch.setattr("dasm.stepper._side_stream", lambda _device: nothing)
+    monkeypatch.setattr("dasm.steps.stepper._side_stream", lambda _device: nothing)
 
 
 @contextmanager

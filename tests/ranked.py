@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from dasm import ranks
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
+from dasm.machine import ranks
 from dasm.matching import Matching
 from dasm.networks.convnet import ConvNet
 from dasm.objectives.cafe import CAFE
@@ -18,6 +17,7 @@ from dasm.objectives.dc import DC
 from dasm.objectives.dm import DM
 from dasm.objectives.dsa import DSA
 from dasm.objectives.gradient import Gradient
+from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 

@@ -10,8 +10,8 @@ import torch
 from benchmarks import __main__ as benchmarks
 from benchmarks import cases, measure
 from benchmarks.measure import Measured, Row, compare, machine
-from dasm import counts
-from dasm.precision import repeatable
+from dasm.machine import counts
+from dasm.machine.precision import repeatable
 
 ROUNDS = torch.backends.cudnn.allow_tf32  # read before any test
 CASES = ["match:digits", "steps:digits", "score:digits"]

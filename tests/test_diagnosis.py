@@ -9,6 +9,7 @@ from torch import nn
 
 from dasm.diagnosis import PARTS, Landmarks, SegmentDiagnosis, mean
 from dasm.difficulty import rank_fraction
+from dasm.errors import ConfigError
 from dasm.networks import Classifier
 from tests.handmade import plain_set
 
@@ -150,5 +151,5 @@ def test_a_network_that_has_diverged_is_refused():
     real = vectors([0.0, 0.5, 1.0])
     network = seeing(1)
     network.body = nn.Sequential(nn.Flatten(), nn.Threshold(2.0, math.nan))
-    with pytest.raises(FloatingPointError, match="features of a network that has learnt real images are not finite"):
+    with pytest.raises(ConfigError, match=r"^features of a network that has learnt real images must be finite, got"):
         Landmarks(network, real, rank_fraction(torch.arange(3).float(), real.labels), 0)

@@ -16,9 +16,9 @@ from dasm.networks.mlp import MLP
 from dasm.objectives.mtt import MTT
 from dasm.segments import SegmentPlan
 from dasm.sequential import Sequential
+from dasm.storage.trajectories import Trajectories, write_trajectories
 from dasm.tables import read_chain, read_segments, segment_files, write_difficulty
 from dasm.train import Learner, Recipe, Trainer
-from dasm.trajectories import Trajectories, write_trajectories
 from pipeline import distillation, layout
 from pipeline import experts as stage
 from tests.handmade import difficulty_of

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import dasm
 from dasm.errors import ConfigError
 from dasm.export import export
-from dasm.png import encode
+from dasm.images.png import encode
 from dasm.tables import read_segments
 from tests.handmade import stored_images, write_chain
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from dasm import history as history_module
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.formation import decode
-from dasm.ledger import metered
 from dasm.matching import Matching
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.pixels import PixelSGD
+from dasm.storage.checkpoint import Checkpoint
+from dasm.storage.ledger import metered
 
 
 @pytest.fixture

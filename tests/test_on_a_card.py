@@ -33,7 +33,7 @@ from dasm.scores import Score
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from dasm.sequential import Sequential
-from dasm.stepper import Stepper
+from dasm.steps.stepper import Stepper
 from dasm.train import Recipe, Trainer
 from dasm.types import Task
 from dasm.windows import Window

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from dasm import rng
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.difficulty import measure
 from dasm.errors import ConfigError
 from dasm.evaluators import Evaluators
@@ -15,6 +14,7 @@ from dasm.formation import mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.objectives.mtt import MTT

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from dasm.errors import ConfigError
-from dasm.footprint import footprint
 from dasm.formation import decode_set
-from dasm.lineage import content
 from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
+from dasm.storage.footprint import footprint
+from dasm.storage.lineage import content
 from dasm.tables import encode, read_segment, write_segment
 from dasm.train import Learner, Recipe, _cutmix, epoch_batch
 from dasm.types import Segment

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dasm.counts import Counts
 from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
-from dasm.files import write_atomically
+from dasm.machine.counts import Counts
 from dasm.networks.convnet import ConvNet
-from dasm.results import write_results
+from dasm.storage.files import write_atomically
+from dasm.storage.results import write_results
 from dasm.tables import (
     decode_image,
     encode,

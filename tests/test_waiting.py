@@ -7,8 +7,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dasm import history, shared
+from dasm import history
 from dasm.matching import Matching
+from dasm.objective_parts import shared
 from dasm.objectives.dc import DC
 from dasm.objectives.dm import DM
 from dasm.objectives.dsa import DSA

@@ -11,9 +11,9 @@ from jaxtyping import Int64, UInt8
 from dasm.errors import ConfigError
 
 # Imported for the plug-ins, so that `prepare` depends on one and the same modules whichever of them is in use.
-from dasm.folders import file_source as file_source
-from dasm.sources import Source, array_blocks
-from dasm.splits import complete_splits
+from dasm.images.folders import file_source as file_source
+from dasm.images.sources import Source, array_blocks
+from dasm.images.splits import complete_splits
 from dasm.types import Task
 
 # What torchvision's loaders raise without a network, or on files that are not those published.
@@ -52,7 +52,7 @@ class Dataset(ABC):
 
     @final
     def load(self, seed: int) -> Task:
-        """Read all images into memory. For sets of any size, `dasm.prepare` writes arrays that are read by index.
+        """Read all images into memory. For sets of any size, `dasm.images.prepare` writes arrays read by index.
 
         Args:
             seed: root seed of the splits.

@@ -7,7 +7,7 @@ import numpy as np
 
 from dasm.data import Dataset, array_source, fetch
 from dasm.errors import require
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 
 @final

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from dasm.data import Dataset, array_source
 from dasm.errors import require
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 
 @final

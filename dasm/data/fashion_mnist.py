@@ -5,7 +5,7 @@ from typing import final
 
 from dasm.data import Dataset, array_source, fetch
 from dasm.errors import require
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 
 @final

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.decode import Color, Decoder
 from dasm.errors import ConfigError, require
-from dasm.folders import folders_in, image_files
-from dasm.sources import Source
-from dasm.splits import stored_splits
+from dasm.images.decode import Color, Decoder
+from dasm.images.folders import folders_in, image_files
+from dasm.images.sources import Source
+from dasm.images.splits import stored_splits
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """Images of any size and format; `dasm.decode` says what becomes of them.
+    """Images of any size and format; `dasm.images.decode` says what becomes of them.
 
     Attributes:
         root: the folder.

@@ -4,7 +4,7 @@ The folder holds `train/<wnid>/…` and `val/<wnid>/…`; the classes are named 
 lines that start with # do not count). Lists differ between papers under one name: compare only results of one list.
 
 Deviations: 1. classes are in the order of their wnids by code point, whatever the order of the list, so that one set
-of classes is one task (IDC numbers them by line). 2. Sizes: see `dasm.decode`; IDC cuts training images at random.
+of classes is one task (IDC numbers them by line). 2. Sizes: `dasm.images.decode`; IDC cuts training images at random.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.decode import Color, Decoder
 from dasm.errors import ConfigError, require
-from dasm.folders import image_files, read_lines
-from dasm.sources import Source
-from dasm.splits import check_names
+from dasm.images.decode import Color, Decoder
+from dasm.images.folders import image_files, read_lines
+from dasm.images.sources import Source
+from dasm.images.splits import check_names
 
 
 @final

@@ -20,7 +20,7 @@ import torch
 from dasm import rng
 from dasm.data import Dataset
 from dasm.errors import ConfigError, require
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 # What is a whole number by hand may come out a last bit short of it.
 _SLACK = 1e-9

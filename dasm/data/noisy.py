@@ -8,7 +8,7 @@ that is made on wrong labels may well be one for the noise.
 `long_tailed` of a noisy set has its profile by the labels as they are now, and about the same share of them wrong in
 every class. The other way round, the rare classes fill up with images of the frequent ones.
 
-What the labels were is stored beside the data set, so that whoever asks can tell which are wrong (`dasm.truth`).
+What the labels were is stored beside the data set, so that whoever asks can tell which are wrong (`dasm.images.truth`).
 
 Deviations from the paper:
 1. The number of wrong labels is fixed in every class. There a coin is thrown for every image.
@@ -23,7 +23,7 @@ import torch
 from dasm import rng
 from dasm.data import Dataset
 from dasm.errors import require
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 
 @final

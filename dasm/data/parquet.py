@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from dasm.data import Dataset
-from dasm.decode import Color, Decoder, Encoded
 from dasm.errors import ConfigError, require
-from dasm.sources import Block, Source, block_length
-from dasm.splits import complete_splits, stored_splits
+from dasm.images.decode import Color, Decoder, Encoded
+from dasm.images.sources import Block, Source, block_length
+from dasm.images.splits import complete_splits, stored_splits
 
 _NAMES = ("train", "test", "val", "valid", "validation")
 # PyArrow reads the images of a whole row group at once, which may be all there are; with these, those of a page.
@@ -37,7 +37,7 @@ _STREAMED = {"buffer_size": 1 << 20, "pre_buffer": False}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Parquet(Dataset):
-    """Images of any size and format; `dasm.decode` says what becomes of them. No path that a file mentions is followed.
+    """Images of any size and format (`dasm.images.decode` says what becomes of them). No path in a file is followed.
 
     Attributes:
         root: the folder.

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dasm.data import Dataset
 from dasm.errors import ConfigError, require
-from dasm.sources import Block, Source, block_length
-from dasm.splits import complete_splits
+from dasm.images.sources import Block, Source, block_length
+from dasm.images.splits import complete_splits
 
 _DTYPES = ("U8", "F16", "BF16", "F32", "F64")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.decode import Color, Decoder
 from dasm.errors import ConfigError, require
-from dasm.folders import folders_in, image_files, read_lines
-from dasm.sources import Source
-from dasm.splits import check_names
+from dasm.images.decode import Color, Decoder
+from dasm.images.folders import folders_in, image_files, read_lines
+from dasm.images.sources import Source
+from dasm.images.splits import check_names
 
 
 @final

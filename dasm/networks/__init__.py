@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dasm import counts
-from dasm.chain import Chain
+from dasm.chains.chain import Chain
 from dasm.errors import require
-from dasm.flops import watched
-from dasm.precision import Precision, answers, products
+from dasm.machine import counts
+from dasm.machine.flops import watched
+from dasm.machine.precision import Precision, answers, products
 from dasm.types import LabelledImages
 
 # On a CPU: large enough to keep two cores busy, small enough for 224-pixel images on a 4 GiB machine.
@@ -128,16 +128,16 @@ def embed(network: Classifier, data: LabelledImages) -> Float[Tensor, "n d"]:
     return _over(network, network.features, data)
 
 
-def finite(answers: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
+def finite(outputs: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
     """Return what a trained network says of n images as it is.
 
     Raises:
         ConfigError: the network has diverged; begins with `what`.
     """
-    wrong = int((~answers.isfinite()).any(1).sum())
+    wrong = int((~outputs.isfinite()).any(1).sum())
     hint = "a smaller learning_rate of its recipe may help"
-    require(wrong == 0, f"{what} must be finite", f"{wrong} of {len(answers)} that are not", hint)
-    return answers
+    require(wrong == 0, f"{what} must be finite", f"{wrong} of {len(outputs)} that are not", hint)
+    return outputs
 
 
 def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: LabelledImages) -> Float[Tensor, "n q"]:

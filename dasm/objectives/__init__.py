@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, final, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.pixels import PixelRule
 from dasm.train import Trainer
 from dasm.types import LabelledImages
@@ -101,7 +101,7 @@ class Objective(ABC):
 
     @property
     def splits(self) -> bool:
-        """Whether several processes may each take some of the classes (`dasm.ranks`).
+        """Whether several processes may each take some of the classes (`dasm.machine.ranks`).
 
         If so, `distances` yields those of `ranks.mine` alone, and all else that it does is the same in every process.
         """

@@ -9,8 +9,8 @@ Differences from CAFE's released code:
 1. Both loops have an end, `most_updates` and `most_epochs`: CAFE's never return while the accuracy does not do them the
    favour of moving or of standing still.
 2. The accuracies that govern them are accuracies; CAFE never resets their accumulator.
-3. Any number of classes and any network, by the layers of `dasm.features`; CAFE is written for ten classes of 32 x 32
-   pixels and knows the layers of its networks by number. Its ConvNet has the same layers here.
+3. Any number of classes and any network, by the layers of `dasm.objective_parts.features`; CAFE is written for ten
+   classes of 32 x 32 pixels and knows the layers of its networks by number. Its ConvNet has the same layers here.
 4. The classification loss of the real batch is left out of the value, as it does not depend on the pixels.
 5. The pixel rate is constant; CAFE halves it at 60, 80 and 90 % of its networks, whose number is not known before here.
 6. Pixels are clamped to [0, 1] after every update (CAFE never clamps), because segments are frozen as 8-bit images.
@@ -29,13 +29,13 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import require
-from dasm.features import class_means, layer_features, siamese_pairs
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.features import class_means, layer_features, siamese_pairs
+from dasm.objective_parts.shared import SharedTransforms
+from dasm.objective_parts.student import Student
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
-from dasm.shared import SharedTransforms
-from dasm.student import Student
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 

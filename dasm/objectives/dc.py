@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.condensation import Condensing, class_distances
 from dasm.errors import require
+from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.objective_parts.condensation import Condensing, class_distances
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer

@@ -18,16 +18,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dasm import ranks, rng
+from dasm import rng
 from dasm.augment import Operation
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.blocks import brought
 from dasm.errors import ConfigError, require
-from dasm.features import class_means, siamese_pairs
+from dasm.machine import ranks
 from dasm.networks import Classifier
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.features import class_means, siamese_pairs
+from dasm.objective_parts.shared import SharedTransforms
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
-from dasm.shared import SharedTransforms
+from dasm.steps.blocks import brought
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 

@@ -11,7 +11,7 @@ all real images between pixel updates. Differences from IDC's released code:
 4. A network may start from one that learnt the frozen segments, as in SeqMatch (Du et al., NeurIPS 2023, arXiv
    2311.01570); it learns with the matching recipe from all segments at once, not stage by stage with the benchmark's.
 5. Where the network allows it, classes share their passes and the pixels' gradient comes from a tangent pass instead of
-   a double backward (`dasm.classwise`): the same numbers up to the order of sums.
+   a double backward (`dasm.objective_parts.classwise`): the same numbers up to the order of sums.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,17 +23,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm import ranks, rng
+from dasm import rng
 from dasm.augment import Operation, Transform
-from dasm.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.chain import Chain
-from dasm.classwise import chain_distance, chain_gradients, class_gradients, distance
+from dasm.chains.chain import Chain
 from dasm.errors import ConfigError, require
+from dasm.machine import ranks
 from dasm.networks import Classifier
+from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.objective_parts.classwise import chain_distance, chain_gradients, class_gradients, distance
+from dasm.objective_parts.redrawn import PrefixStart, Redrawn
+from dasm.objective_parts.shared import SharedTransforms
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
-from dasm.redrawn import PrefixStart, Redrawn
-from dasm.shared import SharedTransforms
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 
@@ -60,7 +61,7 @@ class Gradient(Objective):
         reference_side: pixels a side that the pixels' learning rate is meant for; it grows with the area. In IDC 32,
             but 28 for MNIST, 64 for speech and 224 for ImageNet: set it where you take over a rate from there.
         classes: `loop` differentiates class after class by autograd, whatever the network; `batched` takes the written
-            derivatives of `dasm.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
+            derivatives of `dasm.chains.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
             network is such a chain, which was faster at every shape measured (benchmarks/README.md).
     """
 

@@ -10,7 +10,7 @@ Differences from MTT's and DATM's released code:
 3. The expert is drawn anew at every iteration instead of run through.
 4. A skipped iteration (`threshold`) leaves the step size alone, but pixels coast on their momentum.
 5. The learned step size is recorded with the segment; every set is judged by the common protocol. Labels stay hard.
-6. The graph of one step at a time is in memory, and the gradient is exact all the same (`dasm.unroll`).
+6. The graph of one step at a time is in memory, and the gradient is exact all the same (`dasm.objective_parts.unroll`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,15 +24,15 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.blocks import brought
 from dasm.errors import require
 from dasm.networks import Classifier
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.unroll import Journey, Step
 from dasm.objectives import Extras, Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.steps.blocks import brought
 from dasm.train import Trainer, epoch_batch
 from dasm.types import LabelledImages
-from dasm.unroll import Journey, Step
 
 
 @final

@@ -25,13 +25,13 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import require
-from dasm.features import siamese_pairs
 from dasm.networks import Classifier
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.features import siamese_pairs
+from dasm.objective_parts.shared import SharedTransforms
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
-from dasm.shared import SharedTransforms
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 

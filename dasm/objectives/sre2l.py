@@ -28,10 +28,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.errors import ConfigError, require
 from dasm.formation import decode, decoded_count
 from dasm.networks import Classifier, predict
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Extras, Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer

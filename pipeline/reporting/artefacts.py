@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dasm.errors import ConfigError, require
-from dasm.truth import read_truth
+from dasm.images.truth import read_truth
 from pipeline import layout
 from pipeline.names import FULL
 from pipeline.reporting.scope import Scope

@@ -1,8 +1,8 @@
 """Train fresh networks on one prefix of one arm and test them on real images."""
 
-from dasm.results import pass_on
+from dasm.images.store import read_task
 from dasm.segments import decoded_parts
-from dasm.store import read_task
+from dasm.storage.results import pass_on
 from dasm.tables import read_chain, segment_files
 from pipeline import layout, params, runtime, twins
 from pipeline.benchmarking import judge

@@ -1,6 +1,6 @@
 """The upper line: the same networks, recipe and steps on the full training set."""
 
-from dasm.store import read_task
+from dasm.images.store import read_task
 from pipeline import layout, runtime
 from pipeline.benchmarking import judge
 

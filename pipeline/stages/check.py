@@ -1,6 +1,6 @@
 """Check every parameter before any work starts, and write down what every stage is made of."""
 
-from dasm.store import META, read_split
+from dasm.images.store import META, read_split
 from pipeline import blueprint, layout, listing, params
 from pipeline.enough import check_prepared
 from pipeline.fitting import check_networks

@@ -6,9 +6,9 @@ from dasm.coresets import Coreset, Guide
 from dasm.evaluate import Protocol, judge
 from dasm.evaluators import Evaluators
 from dasm.formation import decoded_count, mosaic
+from dasm.images.store import read_task
 from dasm.readings import Reading
 from dasm.segments import freeze, stored_segment
-from dasm.store import read_task
 from pipeline import layout, methods, params, recipes, runtime
 from pipeline.fitting import fitting
 from pipeline.networks import read_networks

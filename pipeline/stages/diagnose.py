@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean
 from dasm.difficulty import loss
 from dasm.evaluators import Evaluators, trained
-from dasm.lineage import Lineage
-from dasm.results import write_diagnoses, write_ranks
+from dasm.images.store import read_task
 from dasm.segments import decoded
-from dasm.store import read_task
+from dasm.storage.lineage import Lineage
+from dasm.storage.results import write_diagnoses, write_ranks
 from dasm.tables import read_chain, segment_files
 from dasm.types import LabelledImages
 from pipeline import layout, params, runtime

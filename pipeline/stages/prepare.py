@@ -1,7 +1,7 @@
 """Read the data set, split it, and store it as arrays."""
 
 from dasm.data import Dataset
-from dasm.prepare import write_source
+from dasm.images.prepare import write_source
 from pipeline import layout, listing, params, runtime
 from pipeline.enough import check_sizes
 from pipeline.fitting import check_networks

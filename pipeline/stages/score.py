@@ -2,8 +2,8 @@
 
 from dasm.difficulty import measure
 from dasm.evaluators import Evaluators, trained
+from dasm.images.store import read_split
 from dasm.selection import Selection
-from dasm.store import read_split
 from dasm.tables import read_difficulty, write_difficulty
 from pipeline import layout, methods, params, runtime, twins
 from pipeline.networks import read_networks, tensors_of

@@ -1,7 +1,7 @@
 """State 0: train the first evaluators, briefly, on real images."""
 
 from dasm.evaluators import Evaluators
-from dasm.store import read_split
+from dasm.images.store import read_split
 from dasm.tables import write_networks
 from pipeline import layout, params, runtime
 

@@ -3,8 +3,8 @@
 import shutil
 
 from dasm.evaluators import Evaluators, trained
+from dasm.images.store import read_split
 from dasm.segments import decoded_parts
-from dasm.store import read_split
 from dasm.tables import read_segments, write_networks
 from pipeline import layout, methods, params, runtime, twins
 from pipeline.networks import read_networks, tensors_of

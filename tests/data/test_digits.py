@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from dasm.data.digits import Digits
 from dasm.errors import ConfigError
-from dasm.prepare import write_source
+from dasm.images.prepare import write_source
 
 
 @pytest.fixture(scope="module")

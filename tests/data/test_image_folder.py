@@ -145,7 +145,7 @@ def test_images_that_may_not_be_read_are_named_with_the_others(tmp_path, monkeyp
             raise ConfigError(f"{path}: no")
         return Path(path).read_bytes()
 
-    monkeypatch.setattr("dasm.folders.read_bytes", refuse)
+    monkeypatch.setattr("dasm.images.folders.read_bytes", refuse)
     assert refusal(tmp_path, size=4) == f"{tmp_path}/cat/1.png: no; {tmp_path}/dog/1.png: no"
 
 

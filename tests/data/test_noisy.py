@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from dasm.data.digits import Digits
 from dasm.data.noisy import Noisy
 from dasm.errors import ConfigError
-from dasm.prepare import write_source
-from dasm.store import read_split
-from dasm.truth import TRUTH, read_truth
+from dasm.images.prepare import write_source
+from dasm.images.store import read_split
+from dasm.images.truth import TRUTH, read_truth
 from tests.data.wrapping import Given, sizes, wrong
 
 

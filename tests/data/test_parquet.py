@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dasm.data.parquet import Parquet
-from dasm.decode import Decoder
 from dasm.errors import ConfigError
+from dasm.images.decode import Decoder
 
 LABELS = [0, 1, 0, 1, 0, 1]
 
@@ -409,7 +409,7 @@ def test_a_damaged_page_is_named_however_late_it_is_read(folder):
 
 
 def test_bytes_are_read_a_few_rows_at_a_time(folder, monkeypatch):
-    monkeypatch.setattr("dasm.sources._BLOCK_IMAGES", 2)
+    monkeypatch.setattr("dasm.images.sources._BLOCK_IMAGES", 2)
     write(folder / "train.parquet", encoded(200), LABELS * 33 + [0, 1], names=["cat", "dog"])
     taken = []
     original = Decoder.block

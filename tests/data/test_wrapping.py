@@ -8,9 +8,9 @@ from dasm.data import Dataset
 from dasm.data.digits import Digits
 from dasm.data.image_folder import ImageFolder
 from dasm.errors import ConfigError
+from dasm.images.prepare import write_source
+from dasm.images.store import read_task
 from dasm.plugins import build, find
-from dasm.prepare import write_source
-from dasm.store import read_task
 from tests.data.wrapping import Given, numbers
 from tests.handmade import listed
 from tests.pictures import fill, levels

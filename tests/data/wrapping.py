@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dasm.data import Dataset, array_source
-from dasm.sources import Source
+from dasm.images.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)

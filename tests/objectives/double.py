@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dasm.batches import RealBatches, SyntheticBatches
 from dasm.networks import Classifier, Network
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
 from tests.conftest import make_blobs

@@ -8,14 +8,14 @@ from torch import nn
 
 from dasm import rng
 from dasm.augment import draw
-from dasm.batches import RealBatches
 from dasm.errors import ConfigError
-from dasm.features import layer_features
 from dasm.networks import Classifier
 from dasm.networks.mlp import MLP
+from dasm.objective_parts.batches import RealBatches
+from dasm.objective_parts.features import layer_features
+from dasm.objective_parts.student import Student
 from dasm.objectives import Surroundings
 from dasm.objectives.cafe import CAFE
-from dasm.student import Student
 from tests.objectives import double
 
 

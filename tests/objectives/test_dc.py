@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from dasm import rng
-from dasm.condensation import loops, row_distance
 from dasm.errors import ConfigError
+from dasm.objective_parts.condensation import loops, row_distance
+from dasm.objective_parts.student import Student
 from dasm.objectives import Surroundings
 from dasm.objectives.dc import DC
-from dasm.student import Student
 from dasm.train import Learner
 from tests.objectives import double
 

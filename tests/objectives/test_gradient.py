@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dasm import chain, rng
+from dasm import rng
 from dasm.augment import draw
-from dasm.batches import RealBatches, SyntheticBatches
+from dasm.chains import chain
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings, gradient
 from dasm.objectives.gradient import Gradient, class_gradients, distance
 from dasm.train import Recipe, Trainer

@@ -9,19 +9,19 @@ from torch import nn
 
 from dasm import rng
 from dasm.augment import draw as draw_transform
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.matching import Matching
 from dasm.networks import Classifier
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.unroll import Journey
 from dasm.objectives import Surroundings
 from dasm.objectives.mtt import MTT
 from dasm.pixels import PixelRule
 from dasm.segments import SegmentPlan, distil_segment
+from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Recipe, Trainer, epoch_batch
 from dasm.types import normalise
-from dasm.unroll import Journey
 from tests.handmade import with_batch_norm
 
 SMALL = Trainer(network=ConvNet(width=3, depth=2), recipe=Recipe(batch_size=16))
@@ -364,7 +364,7 @@ def test_pixels_come_closer_to_the_experts(blobs):
         iterations=20,
         planned_ipc=10,
         stream=4,
-        surroundings=Surroundings(experts=[torch.stack(rows)]),
+        state=matching.prepare(blobs, 4, Surroundings(experts=[torch.stack(rows)])),
     )
     assert history[-3:].mean() < 0.9 * history[:3].mean()
 

@@ -12,11 +12,11 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from dasm import rng
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.checkpoint import Checkpoint
 from dasm.matching import Matching
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Objective, Surroundings
 from dasm.plugins import build, find
+from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Trainer
 from dasm.types import LabelledImages
 from tests.handmade import listed
@@ -117,7 +117,7 @@ def run(case, trainer, blobs, iterations, *, initial=None, stream=4, **more):
         iterations=iterations,
         planned_ipc=10,
         stream=stream,
-        surroundings=case.surroundings(trainer, blobs),
+        state=matching.prepare(blobs, stream, case.surroundings(trainer, blobs)),
         **more,
     )
 
@@ -229,7 +229,7 @@ def test_images_outside_the_window_are_matched_with_nothing(case, trainer, blobs
             iterations=5,
             planned_ipc=10,
             stream=0,
-            surroundings=case.surroundings(trainer, changed),
+            state=matching.prepare(changed, 0, case.surroundings(trainer, changed)),
         )
         results.append(pixels)
     assert torch.equal(*results)

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from dasm import rng
-from dasm.batches import RealBatches, SyntheticBatches
-from dasm.checkpoint import Checkpoint
 from dasm.errors import ConfigError
 from dasm.matching import Matching
 from dasm.networks import Classifier, Network, predict
 from dasm.networks.convnet import ConvNet
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.sre2l import SRe2L, of_window, remembered
 from dasm.pixels import PixelRule
 from dasm.segments import SegmentPlan, decoded, distil_segment
+from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Recipe, Trainer
 from dasm.types import normalise
 

@@ -12,7 +12,7 @@ import torch
 
 from dasm.diagnosis import Diagnosis, SegmentDiagnosis
 from dasm.difficulty import Difficulty
-from dasm.results import write_diagnoses, write_ranks
+from dasm.storage.results import write_diagnoses, write_ranks
 from dasm.tables import write_difficulty, write_segment
 from dasm.types import Segment
 from pipeline import params as parameters

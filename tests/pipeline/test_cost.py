@@ -62,10 +62,10 @@ def test_it_has_the_name_that_dvc_gives_it_and_the_arm_that_the_report_looks_for
 WORK = """
 import sys
 {imports}
-from dasm.ledger import metered
+from dasm.storage.ledger import metered
 from dasm.networks import predict
 from dasm.networks.convnet import ConvNet
-from dasm.together import train_all
+from dasm.steps.together import train_all
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 from pipeline import runtime

@@ -155,7 +155,7 @@ def test_which_labels_are_wrong_is_known_to_those_who_write_it_down_and_to_the_r
     knows = {
         name
         for name in {module_of(stage) for stage in DVC_YAML.values()}
-        if Path("dasm/truth.py") in closure([f"pipeline.stages.{name}"], ROOT)
+        if Path("dasm/images/truth.py") in closure([f"pipeline.stages.{name}"], ROOT)
     }
     assert knows == {"prepare", "report"}
     readers = {path.name for path in (ROOT / "dasm").rglob("*.py") if "truth import" in path.read_text()}

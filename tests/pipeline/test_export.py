@@ -13,9 +13,9 @@ import torch
 from ruamel.yaml import YAML
 
 import dasm
-from dasm.counts import Counts
 from dasm.evaluate import Accuracy
-from dasm.results import write_results
+from dasm.machine.counts import Counts
+from dasm.storage.results import write_results
 from dasm.tables import read_chain
 from pipeline import export, layout, methods, params, recipes
 from pipeline.__main__ import main

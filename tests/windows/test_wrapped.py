@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dasm.batches import RealBatches
 from dasm.errors import ConfigError
+from dasm.objective_parts.batches import RealBatches
 from dasm.windows.all import All
 from dasm.windows.anchor import Anchor
 from dasm.windows.budget import Budget

@@ -1,0 +1,48 @@
+"""A prepared task on disk: 8-bit arrays, read by index through a memory map (`dasm.images.prepare` writes them)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dasm.errors import ConfigError
+from dasm.types import LabelledImages, Task
+
+META = "meta.json"
+
+
+def array_file(split: str, kind: str) -> str:
+    """Return the name of the file that holds the `images` or the `labels` of a split."""
+    return f"{split}.{kind}.npy"
+
+
+def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
+    """Read one split of a prepared task.
+
+    On the CPU only the images that are asked for are read, when they are asked for: a split may be larger than memory.
+    Other devices take all of it.
+
+    Raises:
+        ConfigError: the folder is not one that `dasm.images.prepare` wrote.
+    """
+    try:
+        meta = json.loads((folder / META).read_text())
+        # Copy on write: torch warns of arrays that cannot be written, and the file stays as it is.
+        images = np.load(folder / array_file(split, "images"), mmap_mode="c", allow_pickle=False)
+        labels = np.load(folder / array_file(split, "labels"), allow_pickle=False)
+        return LabelledImages(
+            images=torch.from_numpy(images),
+            labels=torch.from_numpy(labels),
+            class_names=tuple(meta["class_names"]),
+            mean=torch.tensor(meta["mean"]),
+            std=torch.tensor(meta["std"]),
+        ).to(device)
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise ConfigError(f"{folder}: must be a prepared data set ({error})") from error
+
+
+def read_task(folder: Path, device: str = "cpu") -> Task:
+    """Read all splits of a prepared task."""
+    train, validation, test = (read_split(folder, split, device) for split in ("train", "validation", "test"))
+    return Task(train=train, validation=validation, test=test)

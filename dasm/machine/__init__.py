@@ -1,0 +1,1 @@
+"""What a run does to the machine, and counts of it: processes, threads, memory, precision, operations."""

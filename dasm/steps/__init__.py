@@ -1,0 +1,1 @@
+"""What training steps are made of: their draws, their buffers, several networks side by side."""
