@@ -95,9 +95,9 @@ def test_an_oblong_moves_as_far_standing_as_lying(matching, height):
 
 def run(matching, blobs, iterations, prefix=None, **more):
     initial = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    more["surroundings"] = Surroundings(prefix=prefix)
+    state = matching.prepare(blobs, 4, Surroundings(prefix=prefix))
     return matching.optimise(
-        initial, blobs, torch.ones(len(blobs)), iterations=iterations, planned_ipc=10, stream=4, **more
+        initial, blobs, torch.ones(len(blobs)), iterations=iterations, planned_ipc=10, stream=4, state=state, **more
     )
 
 

@@ -24,6 +24,7 @@ BLOCKS = """\
 matching: {factor: 1, match_prefix: true, objective: {name: gradient, metric: l1, augmentation: [color, crop]}}
 evaluator: {networks: 3, steps: 100, snapshots: 1}
 selection: {score: {name: loss}, window: {name: budget, width: 0.7}, first_window: all}
+watch: dasm/data/digits.py
 """
 TOY = """\
 study: toy  # a comment <that> the page must show
