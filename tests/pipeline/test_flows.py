@@ -363,6 +363,29 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
 
 
 @pytest.mark.deep
+def test_a_driver_that_can_end_nobody_leaves_no_dvc_behind(project: Path) -> None:
+    _edit("{a: 2, b: 1}")
+    (project / "hang").write_text("distill@a-s0")
+    code = "from pipeline import dag, procs; procs.Children().run([*dag.DVC, 'repro', 'distill@a-s0'], {}, print)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
+    assert _until((project / "pid").exists)
+    with pytest.raises(dag.ReproduceError, match="is another dvc at work here"):
+        dag.ask("status", "--json")
+    driver.kill()
+    driver.wait()
+
+    def no_dvc_at_work() -> bool:
+        with contextlib.suppress(dag.ReproduceError):
+            return "distill@a-s0" in dag.ask("status", "--json")
+        return False
+
+    assert _until(no_dvc_at_work)
+    # The made-up stage, unlike ours, outlives its dvc.
+    os.kill(int((project / "pid").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.deep
 def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path) -> None:
     """Meanwhile another driver is refused, and one that finds somebody else's dvc at work says so."""
     from prefect.settings import PREFECT_API_URL
