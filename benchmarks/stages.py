@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from benchmarks.measure import Measured, Row
 
-_STAGE = "import pipeline.stages.{0}; from pipeline import runtime; runtime.start()"
+_STAGE = "import pipeline.stages.{0}; from pipeline.work import runtime; runtime.start()"
 
 
 def rows(repeats: int) -> list[Row]:

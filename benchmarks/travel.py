@@ -19,8 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from dasm.errors import ConfigError, require
-from pipeline import params, walk
-from pipeline.templates import stages
+from pipeline import params
+from pipeline.drivers import walk
+from pipeline.graph.templates import stages
 
 PART = 15 << 20  # bytes of one archive file; a machine may limit these too
 _MEGABYTES = 60

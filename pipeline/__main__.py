@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from dasm.errors import ConfigError
-from pipeline.steady import steady
+from pipeline.graph.steady import steady
 
 _INTERRUPTED = 128 + signal.SIGINT
 _PR_SET_PDEATHSIG = 1
@@ -28,15 +28,19 @@ COMMANDS = {
     "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),
     "plan": ("pipeline.plan", "SEGMENTS", "rewrite the blocks of params.yaml that say how many segments there are"),
     "reproduce": (
-        "pipeline.drive:reproduce",
+        "pipeline.drivers.drive:reproduce",
         "[JOBS] [TARGET]...",
         "what `dvc repro` does, so many stages at a time, seen in Prefect",
     ),
-    "serve": ("pipeline.drive:serve", "", "offer that to the Prefect UI, whose Run button starts it"),
-    "walk": ("pipeline.walk", "[MINUTES] [JOBS]", "the stages on a machine without DVC; goes on when called again"),
+    "serve": ("pipeline.drivers.drive:serve", "", "offer that to the Prefect UI, whose Run button starts it"),
+    "walk": (
+        "pipeline.drivers.walk",
+        "[MINUTES] [JOBS]",
+        "the stages on a machine without DVC; goes on when called again",
+    ),
     "export": ("pipeline.export", "ARM FOLDER [IPC]", "hand a distilled set on: Parquet, safetensors, PNG, a card"),
     "repeat": (
-        "pipeline.repeat",
+        "pipeline.drivers.repeat",
         "ROOTS [JOBS]",
         "the study from so many root seeds, so many at a time, and their table",
     ),

@@ -13,7 +13,8 @@ from dasm.export import draft, export
 from dasm.loading import load
 from dasm.matching import Matching
 from dasm.tables import segment_files
-from pipeline import card, layout, methods, params, recipes
+from pipeline import card, layout, methods, params
+from pipeline.work import recipes
 
 _SUMS = "SHA256SUMS"
 

@@ -16,9 +16,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from pipeline import dag, procs
-from pipeline.dag import ReproduceError
-from pipeline.steady import Watched
+from pipeline.drivers import procs
+from pipeline.graph import dag
+from pipeline.graph.dag import ReproduceError
+from pipeline.graph.steady import Watched
 
 # Prefect reads these on import. Its own default of 20 s is missed by a slow laptop that starts its first server.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -32,7 +33,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline import publish
+from pipeline.drivers import publish
 
 publish.without_tracebacks_of(ReproduceError)
 

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dasm.errors import ConfigError, require
-from pipeline import params, procs
-from pipeline.dag import DVC
+from pipeline import params
+from pipeline.drivers import procs
+from pipeline.graph.dag import DVC
 from pipeline.names import NAME_RULE, is_name
 
 _PARKED = Path("studies")

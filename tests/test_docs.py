@@ -24,8 +24,8 @@ from dasm.train import Recipe
 from dasm.windows import Progress
 from pipeline import methods, params
 from pipeline.__main__ import COMMANDS
-from pipeline.states import write_state
 from pipeline.study import parse
+from pipeline.work.states import write_state
 from tests.graph import ROOT
 
 GUIDE = (ROOT / "docs/your-own-data.md").read_text()

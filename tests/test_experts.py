@@ -19,8 +19,9 @@ from dasm.sequential import Sequential
 from dasm.storage.trajectories import Trajectories, write_trajectories
 from dasm.tables import read_chain, read_segments, segment_files, write_difficulty
 from dasm.train import Learner, Recipe, Trainer
-from pipeline import distillation, layout
-from pipeline import experts as stage
+from pipeline import layout
+from pipeline.work import distillation
+from pipeline.work import experts as stage
 from tests.handmade import difficulty_of
 
 STATM = Path("/proc/self/statm")
@@ -245,7 +246,7 @@ def project(task, tmp_path, monkeypatch):
         "segment": {"s0": {"ipc": 1, "iterations": 2}, "s1": {"ipc": 1, "iterations": 2}},
         "planned_ipc": 2,
     }
-    for module in ("pipeline.experts", "pipeline.distillation"):
+    for module in ("pipeline.work.experts", "pipeline.work.distillation"):
         monkeypatch.setattr(f"{module}.runtime.start", lambda **_: (study, "cpu"))
         monkeypatch.setattr(f"{module}.read_split", lambda *_: task.train)
     for arm in ("plain", "whole", "dasm"):

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from dasm.errors import ConfigError, require
 from dasm.images.truth import read_truth
 from pipeline import layout
+from pipeline.graph.templates import stages
 from pipeline.names import FULL
 from pipeline.reporting.scope import Scope
-from pipeline.templates import stages
 
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 # Of the segments that have them: a list of numbers per stored image, or one per tile of it.

@@ -4,8 +4,9 @@ from dasm.images.store import read_task
 from dasm.segments import decoded_parts
 from dasm.storage.results import pass_on
 from dasm.tables import read_chain, segment_files
-from pipeline import layout, params, runtime, twins
-from pipeline.benchmarking import judge
+from pipeline import layout, params
+from pipeline.work import runtime, twins
+from pipeline.work.benchmarking import judge
 
 
 def main(arm: str, state: int) -> None:

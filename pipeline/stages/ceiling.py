@@ -1,8 +1,9 @@
 """The upper line: the same networks, recipe and steps on the full training set."""
 
 from dasm.images.store import read_task
-from pipeline import layout, runtime
-from pipeline.benchmarking import judge
+from pipeline import layout
+from pipeline.work import runtime
+from pipeline.work.benchmarking import judge
 
 
 def main() -> None:

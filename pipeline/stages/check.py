@@ -1,9 +1,10 @@
 """Check every parameter before any work starts, and write down what every stage is made of."""
 
 from dasm.images.store import META, read_split
-from pipeline import blueprint, layout, listing, params
-from pipeline.enough import check_prepared
-from pipeline.fitting import check_networks
+from pipeline import layout, params
+from pipeline.graph import blueprint, listing
+from pipeline.work.enough import check_prepared
+from pipeline.work.fitting import check_networks
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Distil one segment of a control: without scores, and for a joint control the whole set of a prefix at once."""
 
-from pipeline import methods, params, passed
+from pipeline import methods, params
+from pipeline.work import passed
 
 
 def main(arm: str, k: int) -> None:
@@ -8,7 +9,7 @@ def main(arm: str, k: int) -> None:
     study = params.read()
     if methods.prefix_due(arm, k + 1):
         # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
-        from pipeline.distillation import run
+        from pipeline.work.distillation import run
 
         run("control", arm, k, windowed=False, joint=methods.is_joint(study, arm))
     else:

@@ -9,10 +9,11 @@ from dasm.formation import decoded_count, mosaic
 from dasm.images.store import read_task
 from dasm.readings import Reading
 from dasm.segments import freeze, stored_segment
-from pipeline import layout, methods, params, recipes, runtime
-from pipeline.fitting import fitting
-from pipeline.networks import read_networks
-from pipeline.states import write_state
+from pipeline import layout, methods, params
+from pipeline.work import recipes, runtime
+from pipeline.work.fitting import fitting
+from pipeline.work.networks import read_networks
+from pipeline.work.states import write_state
 
 
 def main(arm: str) -> None:

@@ -11,8 +11,9 @@ from dasm.storage.lineage import Lineage
 from dasm.storage.results import write_diagnoses, write_ranks
 from dasm.tables import read_chain, segment_files
 from dasm.types import LabelledImages
-from pipeline import layout, params, runtime
-from pipeline.networks import read_networks
+from pipeline import layout, params
+from pipeline.work import runtime
+from pipeline.work.networks import read_networks
 
 
 def main() -> None:

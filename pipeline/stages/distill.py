@@ -1,6 +1,6 @@
 """Distil one segment of an arm against its window."""
 
-from pipeline.distillation import run
+from pipeline.work.distillation import run
 
 
 def main(arm: str, k: int) -> None:

@@ -1,6 +1,7 @@
 """Train the experts of one state, where a segment comes after it whose objective follows any; else a light stage."""
 
-from pipeline import methods, passed
+from pipeline import methods
+from pipeline.work import passed
 
 
 def main(arm: str, k: int) -> None:
@@ -8,7 +9,7 @@ def main(arm: str, k: int) -> None:
     due, because = methods.experts_due(arm, k)
     if due:
         # Deferred: most arms end here, without the seconds that torch takes to import.
-        from pipeline.experts import run
+        from pipeline.work.experts import run
 
         run(arm, k)
     else:

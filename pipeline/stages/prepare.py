@@ -2,9 +2,11 @@
 
 from dasm.data import Dataset
 from dasm.images.prepare import write_source
-from pipeline import layout, listing, params, runtime
-from pipeline.enough import check_sizes
-from pipeline.fitting import check_networks
+from pipeline import layout, params
+from pipeline.graph import listing
+from pipeline.work import runtime
+from pipeline.work.enough import check_sizes
+from pipeline.work.fitting import check_networks
 
 
 def main() -> None:

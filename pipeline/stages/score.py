@@ -5,9 +5,10 @@ from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
 from dasm.selection import Selection
 from dasm.tables import read_difficulty, write_difficulty
-from pipeline import layout, methods, params, runtime, twins
-from pipeline.networks import read_networks, tensors_of
-from pipeline.states import read_summary
+from pipeline import layout, methods, params
+from pipeline.work import runtime, twins
+from pipeline.work.networks import read_networks, tensors_of
+from pipeline.work.states import read_summary
 
 
 def main(arm: str, state: int) -> None:

@@ -3,7 +3,8 @@
 from dasm.evaluators import Evaluators
 from dasm.images.store import read_split
 from dasm.tables import write_networks
-from pipeline import layout, params, runtime
+from pipeline import layout, params
+from pipeline.work import runtime
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
 from dasm.segments import decoded_parts
 from dasm.tables import read_segments, write_networks
-from pipeline import layout, methods, params, runtime, twins
-from pipeline.networks import read_networks, tensors_of
+from pipeline import layout, methods, params
+from pipeline.work import runtime, twins
+from pipeline.work.networks import read_networks, tensors_of
 
 
 def main(arm: str, state: int) -> None:

@@ -83,7 +83,7 @@ from pipeline.__main__ import main
 number = signal.Signals[sys.argv[2]]
 signal.signal(number, signal.SIG_IGN if sys.argv[3:] else signal.SIG_DFL)  # whatever the tests were started under
 module = types.ModuleType("x")
-sys.modules.update({f"pipeline.{name}": module for name in ("walk", "repeat", "drive")})
+sys.modules.update({f"pipeline.drivers.{name}": module for name in ("walk", "repeat", "drive")})
 module.main = module.reproduce = lambda: signal.raise_signal(number)
 sys.exit(main([sys.argv[1]]))
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dasm.train import Trainer
-from pipeline import passed, runtime, twins
 from pipeline.reporting import artefacts
 from pipeline.stages import experts
+from pipeline.work import passed, runtime, twins
 from tests.conftest import make_blobs
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ from dasm.networks.convnet import ConvNet
 from dasm.steps.together import train_all
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
-from pipeline import runtime
+from pipeline.work import runtime
 import torch
 torch.set_deterministic_debug_mode("error")
 with metered() as cost:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import blueprint, layout, methods, params, plan
-from pipeline.sources import closure
+from pipeline import layout, methods, params, plan
+from pipeline.graph import blueprint
+from pipeline.graph.sources import closure
+from pipeline.graph.templates import stages
 from pipeline.stages import experts
-from pipeline.templates import stages
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -70,8 +71,8 @@ def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
 def reads(module: str, *patterns: str) -> bool:
     text = (ROOT / f"pipeline/stages/{module}.py").read_text()
     for helper in ("distillation", "benchmarking", "experts"):
-        if f"from pipeline.{helper}" in text:
-            text += (ROOT / f"pipeline/{helper}.py").read_text()
+        if f"from pipeline.work.{helper}" in text:
+            text += (ROOT / f"pipeline/work/{helper}.py").read_text()
     return any(re.search(pattern, text) for pattern in patterns)
 
 
@@ -184,8 +185,8 @@ def test_a_joint_prefix_is_due_where_it_is_benchmarked_and_at_the_end(project):
 def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch):
     blueprint.write(ZOO)
     trained = []
-    monkeypatch.setattr("pipeline.experts.run", lambda *state: trained.append(state))
-    monkeypatch.setattr("pipeline.passed.params.read", lambda: ZOO)
+    monkeypatch.setattr("pipeline.work.experts.run", lambda *state: trained.append(state))
+    monkeypatch.setattr("pipeline.work.passed.params.read", lambda: ZOO)
     for arm, state in [("dasm-mtt", 1), ("dasm-mtt", 2), ("dasm", 1), ("real", 0)]:
         experts.main(arm, state)
     assert trained == [("dasm-mtt", 1), ("real", 0)]

@@ -17,9 +17,10 @@ from dasm.evaluate import Accuracy
 from dasm.machine.counts import Counts
 from dasm.storage.results import write_results
 from dasm.tables import read_chain
-from pipeline import export, layout, methods, params, recipes
+from pipeline import export, layout, methods, params
 from pipeline.__main__ import main
-from pipeline.states import write_state
+from pipeline.work import recipes
+from pipeline.work.states import write_state
 from tests.conftest import make_blobs
 from tests.graph import ROOT
 from tests.handmade import digests, stored_images

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import dag, procs
+from pipeline.drivers import procs
+from pipeline.graph import dag
 
 ROOT = Path(__file__).parents[2]
 
@@ -366,7 +367,8 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
 def test_a_driver_that_can_end_nobody_leaves_no_dvc_behind(project: Path) -> None:
     _edit("{a: 2, b: 1}")
     (project / "hang").write_text("distill@a-s0")
-    code = "from pipeline import dag, procs; procs.Children().run([*dag.DVC, 'repro', 'distill@a-s0'], {}, print)"
+    code = "from pipeline.drivers.procs import Children; from pipeline.graph.dag import DVC\n"
+    code += "Children().run([*DVC, 'repro', 'distill@a-s0'], {}, print)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     driver = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
     assert _until((project / "pid").exists)

@@ -15,8 +15,8 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from pipeline import enough
 from pipeline.__main__ import main
+from pipeline.work import enough
 from tests.graph import ROOT
 from tests.handmade import digests
 from tests.pictures import encode, fill, grey, noise, png_that_claims

@@ -10,14 +10,15 @@ from ruamel.yaml import YAML
 
 from dasm.errors import ConfigError
 from dasm.tables import read_segments
-from pipeline import layout, runtime
+from pipeline import layout
+from pipeline.work import runtime
 from tests.graph import ROOT
 
 pytestmark = pytest.mark.deep
 
 _STAGE = """
 from tests.conftest import make_blobs
-from pipeline import distillation
+from pipeline.work import distillation
 distillation.read_split = lambda *_: make_blobs(16, seed=0)
 distillation.run("distill", "plain", 0, windowed=False)
 """

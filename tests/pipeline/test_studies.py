@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import params, procs, studies
+from pipeline import params, studies
+from pipeline.drivers import procs
 
 STAGES = """\
 stages:

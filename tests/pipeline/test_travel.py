@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import travel
 from dasm.errors import ConfigError
-from pipeline.templates import Stage
+from pipeline.graph.templates import Stage
 
 MEGABYTE = 1 << 20
 

@@ -18,7 +18,7 @@ from pipeline import params as parameters
 from pipeline.reporting import diagnosis, drawing
 from pipeline.reporting.page import render
 from pipeline.stages import diagnose
-from pipeline.states import write_state
+from pipeline.work.states import write_state
 from tests.conftest import make_blobs
 from tests.pipeline.made_up import make_study, rewrite, scope
 
@@ -150,7 +150,7 @@ def sets(tmp_path, monkeypatch, trainer: Trainer):
         "coresets": ["random"],
         "benchmark": {"states": [1, 2]},
     }
-    monkeypatch.setattr("pipeline.runtime.start", lambda **_: (study, "cpu"))
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, "cpu"))
     monkeypatch.setattr(diagnose, "read_task", lambda *_: task)
     write_networks(layout.TEACHERS, [trainer.train(real, 4, stream) for stream in (0, 1)])
     for arm, joint in (("dasm", False), ("idc", True), ("random", False)):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import layout, sources
-from pipeline.steady import NAME, said, steady
+from pipeline import layout
+from pipeline.graph import sources
+from pipeline.graph.steady import NAME, said, steady
 
 STAGE = ["distill", "dasm", "0"]
 DVC_YAML = """
@@ -75,7 +76,7 @@ def test_stages_by_hand_where_nothing_was_checked_are_let_through():
 
 
 PARTS = {
-    "code/distill": "pipeline/distillation.py",
+    "code/distill": "pipeline/work/distillation.py",
     "arms/dasm/matching": "dasm/gradient.py",
     "code/score": "pipeline/scoring.py",
 }
@@ -86,7 +87,7 @@ def code():
     """What `check` has read of a module of the stage itself, of a plug-in of its arm, and of another stage."""
     Path("dvc.yaml").write_text(DVC_YAML)
     for part, name in PARTS.items():
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text("x = 1\n")
         part = layout.BLUEPRINT / f"{part}.json"
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def code():
 
 
 @pytest.mark.usefixtures("code")
-@pytest.mark.parametrize("name", ["pipeline/distillation.py", "dasm/gradient.py"])
+@pytest.mark.parametrize("name", ["pipeline/work/distillation.py", "dasm/gradient.py"])
 @pytest.mark.parametrize("text", ["x = 2\n", "x = ("], ids=["other", "half-saved"])
 def test_code_of_the_stage_or_its_arm_that_changes_while_it_works_fails_it(name, text):
     rule = rf"^{name}: must stay as it is while stages run, got other code .* meanwhile is not kept [^\n]*$"
@@ -108,14 +109,14 @@ def test_code_of_the_stage_or_its_arm_that_changes_while_it_works_fails_it(name,
 @pytest.mark.usefixtures("code")
 def test_comments_and_the_code_of_other_stages_may_change():
     with steady(STAGE):
-        Path("pipeline/distillation.py").write_text("x = 1  # a comment\n")
+        Path("pipeline/work/distillation.py").write_text("x = 1  # a comment\n")
         Path("pipeline/scoring.py").write_text("x = 2\n")
 
 
 @pytest.mark.usefixtures("code")
 def test_where_no_file_has_been_touched_nothing_is_read(monkeypatch):
-    monkeypatch.setattr("pipeline.steady.stages", lambda _: pytest.fail("which is what takes time"))
+    monkeypatch.setattr("pipeline.graph.steady.stages", lambda _: pytest.fail("which is what takes time"))
     later = file().stat().st_ctime + 1
-    monkeypatch.setattr("pipeline.steady._changed", lambda _: later - 2)
+    monkeypatch.setattr("pipeline.graph.steady._changed", lambda _: later - 2)
     with steady(STAGE):
         pass

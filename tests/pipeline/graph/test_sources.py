@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.sources import closure, digests
+from pipeline.graph.sources import closure, digests
 from tests.graph import ROOT, loaded
 
 STAGES = sorted(file.stem for file in (ROOT / "pipeline/stages").glob("[!_]*.py"))

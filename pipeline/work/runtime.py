@@ -29,7 +29,8 @@ from dasm.machine.precision import repeatable
 from dasm.storage.checkpoint import Checkpoint
 from dasm.storage.files import write_atomically
 from dasm.storage.ledger import Cost, metered
-from pipeline import layout, params, sources
+from pipeline import layout, params
+from pipeline.graph import sources
 
 log = logging.getLogger("dasm")
 
@@ -131,7 +132,7 @@ def identity(*values: object, code: str, tensors: Iterable[Tensor]) -> str:
     whole = hashlib.blake2b(digest_size=12)
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     made_by = sources.digests(sources.closure([code], root, ("pipeline",)), root)
     whole.update(json.dumps([values, torch.__version__, made_by, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:

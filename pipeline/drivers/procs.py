@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline.dag import ReproduceError
-from pipeline.dag import environment as child_environment
+from pipeline.graph.dag import ReproduceError
+from pipeline.graph.dag import environment as child_environment
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 PROGRESS = 30.0  # seconds between two log lines of one progress bar

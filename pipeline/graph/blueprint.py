@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dasm.matching import Matching
-from pipeline import layout, methods, steady
-from pipeline.needs import needs
-from pipeline.sources import closure, digests
+from pipeline import layout, methods
+from pipeline.graph import steady
+from pipeline.graph.needs import needs
+from pipeline.graph.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
 
 # Of the report; no Python, so no import leads to them.

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dasm.errors import ConfigError
-from pipeline import layout, params, sources
-from pipeline.templates import stages
+from pipeline import layout, params
+from pipeline.graph import sources
+from pipeline.graph.templates import stages
 
 #: The part of the blueprint that no stage depends on.
 NAME = "study"

@@ -21,8 +21,10 @@ from typing import Any
 
 from dasm.errors import ConfigError, require
 from dasm.storage.files import write_atomically
-from pipeline import blueprint, layout, listing, params, procs
-from pipeline.templates import Stage, stages
+from pipeline import layout, params
+from pipeline.drivers import procs
+from pipeline.graph import blueprint, listing
+from pipeline.graph.templates import Stage, stages
 
 _DONE = Path(".checkpoints/walk")
 _LOCK = Path(".checkpoints/walk.lock")

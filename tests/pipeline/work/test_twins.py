@@ -15,9 +15,10 @@ from dasm.plugins import build
 from dasm.segments import SegmentPlan
 from dasm.tables import read_difficulty, read_segments, read_window
 from dasm.types import Segment, Task
-from pipeline import distillation, layout, twins
+from pipeline import layout
 from pipeline.stages import benchmark, score, train
 from pipeline.stages import open as beginning
+from pipeline.work import distillation, twins
 from tests.conftest import make_blobs
 
 RECIPE = {"batch_size": 16, "learning_rate": 0.05, "augmentation": ["color"], "cutmix": 0.0}
@@ -63,7 +64,7 @@ def done(tmp_path, monkeypatch):
         benchmark, "read_task", lambda *_: Task(**{name: make_blobs(8, n) for n, name in enumerate(SPLITS)})
     )
     monkeypatch.setattr("pipeline.params.read", lambda: STUDY)
-    monkeypatch.setattr("pipeline.runtime.start", lambda **_: (STUDY, "cpu"))
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (STUDY, "cpu"))
     noting(distillation, "distil_segment")
     noting(train, "write_networks")
     noting(score, "measure")
@@ -425,7 +426,7 @@ def test_each_stage_does_anew_what_any_input_makes_different(first_state, monkey
 
 
 def _pretend(monkeypatch, study, device):
-    monkeypatch.setattr("pipeline.runtime.start", lambda **_: (study, device))
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, device))
 
 
 def test_networks_that_count_their_batches_are_told_apart_as_well(done, monkeypatch):

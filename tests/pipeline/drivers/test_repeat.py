@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import dag, procs, repeat
+from pipeline.drivers import procs, repeat
+from pipeline.graph import dag
 
 DVC_YAML = """
 stages:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import enough, layout, listing, params
-from pipeline.needs import needs
+from pipeline import layout, params
+from pipeline.graph import listing
+from pipeline.graph.needs import needs
 from pipeline.stages import check
 from pipeline.study import parse
+from pipeline.work import enough
 from tests.graph import ROOT
 
 STUDY = params.read(ROOT / "studies/pictures/params.yaml")

@@ -12,8 +12,8 @@ from dasm.images.splits import SPLITS
 from dasm.images.store import META, array_file
 from pipeline import layout
 
-#: The blueprint's list of what every arm starts from (`pipeline.needs`). No stage depends on it, because a study that
-#: grows need not decode its images again; `check` compares the larger study with the images that are there.
+#: The blueprint's list of what every arm starts from (`pipeline.graph.needs`). No stage depends on it, because a study
+#: that grows need not decode its images again; `check` compares the larger study with the images that are there.
 NEEDS = layout.BLUEPRINT / "needs.json"
 
 

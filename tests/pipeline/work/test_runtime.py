@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import runtime
+from pipeline.work import runtime
 from tests.graph import ROOT
 from tests.handmade import listed
 
@@ -18,7 +18,7 @@ import sys
 import numpy as np, pyarrow as pa
 from dasm.networks import Network
 from dasm.plugins import build
-from pipeline import runtime
+from pipeline.work import runtime
 
 runtime.start()
 from torchvision import datasets, models
@@ -39,7 +39,7 @@ def named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
 
-    def name(*tensors, identity=(), work="work", code="pipeline.drive"):
+    def name(*tensors, identity=(), work="work", code="pipeline.drivers.drive"):
         checkpoint = runtime.checkpoint(work, runtime.identity(*identity, code=code, tensors=tensors))
         checkpoint.offer(lambda: {"step": torch.tensor(1)})
         (file,) = (tmp_path / ".checkpoints").iterdir()
@@ -103,9 +103,9 @@ def test_parameters_and_the_library_count(named, tmp_path, monkeypatch):
 
 
 def test_the_module_that_does_the_work_counts_and_what_it_imports_of_the_pipeline(named, tmp_path, monkeypatch):
-    texts = {"a": "from pipeline import b", "b": "B = 1", "c": "", "runtime": ""}
-    (tmp_path / "pipeline").mkdir()
-    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "pipeline/runtime.py"))
+    texts = {"a": "from pipeline import b", "b": "B = 1", "c": "", "work/runtime": ""}
+    (tmp_path / "pipeline/work").mkdir(parents=True)
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "pipeline/work/runtime.py"))
 
     def found(**changed):
         for name, text in (texts | changed).items():

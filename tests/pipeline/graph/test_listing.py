@@ -8,8 +8,10 @@ import pytest
 from dasm.data import Dataset
 from dasm.errors import ConfigError
 from dasm.plugins import build
-from pipeline import layout, listing, params, walk
-from pipeline.templates import Stage
+from pipeline import layout, params
+from pipeline.drivers import walk
+from pipeline.graph import listing
+from pipeline.graph.templates import Stage
 from tests.graph import ROOT
 from tests.handmade import listed
 from tests.pictures import encode, fill, grey

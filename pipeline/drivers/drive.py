@@ -3,7 +3,7 @@
 import os
 
 from dasm.errors import require
-from pipeline import procs
+from pipeline.drivers import procs
 
 
 def reproduce(jobs: int = 1, *targets: str) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from dasm.errors import ConfigError
-from pipeline import layout, params, procs, templates, walk
-from pipeline.templates import Stage
+from pipeline import layout, params
+from pipeline.drivers import procs, walk
+from pipeline.graph import templates
+from pipeline.graph.templates import Stage
 from tests.graph import ROOT
 
 

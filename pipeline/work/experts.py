@@ -8,7 +8,8 @@ from dasm.matching import Matching
 from dasm.segments import decoded
 from dasm.storage.trajectories import write_trajectories
 from dasm.tables import read_segments, read_window
-from pipeline import layout, methods, params, runtime
+from pipeline import layout, methods, params
+from pipeline.work import runtime
 
 
 def run(arm: str, k: int) -> None:

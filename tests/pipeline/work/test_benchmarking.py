@@ -4,7 +4,7 @@ import pytest
 
 from dasm.errors import ConfigError
 from dasm.train import Trainer
-from pipeline import benchmarking
+from pipeline.work import benchmarking
 
 
 def test_a_network_that_cannot_see_such_images_is_named_before_the_first_one_trains(task, tmp_path, monkeypatch):

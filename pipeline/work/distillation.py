@@ -19,8 +19,9 @@ from dasm.storage.footprint import footprint
 from dasm.storage.trajectories import Trajectories
 from dasm.tables import read_segment, read_segments, read_window
 from dasm.types import LabelledImages, Segment
-from pipeline import layout, methods, params, recipes, runtime, twins
-from pipeline.states import write_state
+from pipeline import layout, methods, params
+from pipeline.work import recipes, runtime, twins
+from pipeline.work.states import write_state
 
 # What the ledger says of a segment besides its cost.
 _TOLD = ("iterations", "distances", "bytes")

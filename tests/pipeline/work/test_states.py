@@ -7,8 +7,9 @@ import pytest
 
 from dasm.errors import ConfigError
 from dasm.tables import read_chain, segment_files
-from pipeline import params, recipes
-from pipeline.states import write_state
+from pipeline import params
+from pipeline.work import recipes
+from pipeline.work.states import write_state
 from tests.conftest import make_blobs
 from tests.graph import ROOT
 from tests.handmade import digests, stored_images

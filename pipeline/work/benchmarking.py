@@ -11,8 +11,9 @@ from dasm.evaluate import Protocol, evaluate
 from dasm.machine.counts import Counts, counting
 from dasm.storage.results import write_results
 from dasm.types import LabelledImages, Task
-from pipeline import params, runtime
-from pipeline.fitting import fitting
+from pipeline import params
+from pipeline.work import runtime
+from pipeline.work.fitting import fitting
 
 
 def judge(

@@ -20,9 +20,11 @@ from ruamel.yaml import YAML
 
 from dasm.errors import require
 from dasm.storage.files import write_atomically
-from pipeline import dag, params, procs, roots
-from pipeline.dag import ReproduceError
-from pipeline.templates import stages
+from pipeline import params, roots
+from pipeline.drivers import procs
+from pipeline.graph import dag
+from pipeline.graph.dag import ReproduceError
+from pipeline.graph.templates import stages
 
 _COPIES = Path(".checkpoints/roots")
 _CODE = _COPIES / "code"

@@ -32,7 +32,7 @@ def write_state(
         segment: the new one.
         real: its class names and channel statistics travel with the set.
         arm: whose state it is.
-        recipe: parameters that the segment depends on (`pipeline.recipes`).
+        recipe: parameters that the segment depends on (`pipeline.work.recipes`).
         scores: hash of the window and ranks that the segment was distilled against, if there were any.
     """
     folder.mkdir(parents=True, exist_ok=True)

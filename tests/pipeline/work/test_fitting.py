@@ -6,7 +6,7 @@ import pytest
 
 from dasm.errors import ConfigError
 from pipeline import params
-from pipeline.fitting import check_networks, fitting
+from pipeline.work.fitting import check_networks, fitting
 from tests.graph import ROOT
 
 SHAPE, CLASSES = (1, 8, 8), 10
