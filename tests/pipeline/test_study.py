@@ -143,7 +143,7 @@ def test_a_joint_control_at_the_first_prefix_is_the_first_segment(root, tmp_path
         ((code, _),) = run_in([copy], ["control", "idc", "0"], DASM_TWINS=twins)
         assert code == 0
         (idc,) = read_segments(copy / "data/distilled/idc/1")
-        assert torch.equal(dasm.images, idc.images) and torch.equal(dasm.images.sources, idc.sources)
+        assert torch.equal(dasm.images, idc.images) and torch.equal(dasm.sources, idc.sources)
         cost = json.loads((copy / "data/ledger/control-idc-0.json").read_text())
         assert cost.get("taken_from") == {"0": None, "1": "distill@dasm-s0"}[twins]
 
