@@ -38,10 +38,13 @@ def check_watched(study: Mapping[str, Any]) -> None:
     require(not _within(layout.REAL, watch), "watch: must be no folder that stages write into", str(watch))
     if not watch.is_dir() and not _within(watch, _PACKAGE):
         return
-    folders = {Path(path).parent for path in _paths(study)}
-    seen = all(_within(folder, watch) for folder in folders)
-    rule = "watch: must be where the images lie, or a file that you change whenever they have changed"
-    require(seen, rule, str(watch), f"they lie in {os.path.commonpath(folders)}" if folders else "")
+    folders = sorted({Path(path).parent for path in _paths(study)})
+    unseen = [folder for folder in folders if not _within(folder, watch)]
+    if unseen:
+        linked = [f"{folder} leads out of it" for folder in unseen if folder.is_relative_to(watch)]
+        where = linked[0] if linked else f"they lie in {os.path.commonpath(folders)}"
+        rule = "watch: must be where the images lie, or a file that you change whenever they have changed"
+        raise ConfigError(f"{rule}, got {str(watch)!r} ({where})")
 
 
 def listing(study: Mapping[str, Any]) -> dict[str, Any]:
