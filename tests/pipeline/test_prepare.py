@@ -15,6 +15,7 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from dasm.images.prepare import write_source
 from pipeline.__main__ import main
 from pipeline.work import enough
 from tests.graph import ROOT
@@ -305,6 +306,23 @@ def test_a_class_with_fewer_pictures_than_an_arm_starts_from_is_named_before_any
     study(PICTURES | {"size": 8}, images=5)
     assert "got 3 of its 5 pictures, and too few in 2 classes in all (" in refused(capsys)
     study(PICTURES | {"size": 8}, images=3)
+    assert main(["prepare"]) == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_a_picture_that_comes_while_others_are_read_fails_the_stage(capsys, monkeypatch):
+    """DVC hashes the folder after the stage, and would take it for one that has been read."""
+
+    def write(*arguments, **more):
+        write_source(*arguments, **more)
+        fill(Path("in"), {"cat/late.png": 1})
+
+    study(PICTURES)
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.stages.prepare.write_source", write)
+        assert main(["prepare"]) == 1
+    said = "data: the files must stay as they are while they are read, got 'others at the end' (start again)"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {said}"
     assert main(["prepare"]) == 0
 
 
