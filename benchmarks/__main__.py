@@ -26,7 +26,7 @@ from benchmarks.cases import CASES, SETTINGS
 from benchmarks.measure import HEADER, Row, machine
 from dasm.machine.memory import keep_freed_memory
 from dasm.machine.precision import repeatable
-from dasm.storage.files import write_atomically
+from dasm.storage.files import write_json
 
 _RESULTS = Path(__file__).parent / "results"
 _QUICK = {"match:digits", "steps:digits", "score:digits", "evaluate:digits"}
@@ -74,8 +74,7 @@ def main() -> int:
 
 
 def _write(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]], failed: dict[str, str]) -> None:
-    text = json.dumps({**settings, "rows": rows} | ({"failed": failed} if failed else {}), indent=1) + "\n"
-    write_atomically(path, lambda file: file.write_text(text))
+    write_json(path, {**settings, "rows": rows} | ({"failed": failed} if failed else {}))
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:

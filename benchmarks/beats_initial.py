@@ -6,7 +6,6 @@ Joint, 10 images per class, no tiles, a ConvNet of depth 3 and width 32, few ite
 from the papers' settings. Accuracy is on validation images, mean and deviation over 5 networks that start alike.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -26,6 +25,7 @@ from dasm.objectives.dm import DM
 from dasm.objectives.gradient import Gradient
 from dasm.objectives.mtt import MTT
 from dasm.segments import SegmentPlan, decoded, distil_segment
+from dasm.storage.files import write_json
 from dasm.train import Recipe, Trainer
 from dasm.types import Task
 
@@ -74,7 +74,7 @@ def main() -> None:
             flush=True,
         )
     path = Path(__file__).parent / "results" / f"beats_initial-{'-'.join(picked)}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(path, found)
 
 
 def _judged(matching: Matching, plan: SegmentPlan, task: Task, everyone: torch.Tensor, experts: object) -> list[float]:

@@ -24,6 +24,7 @@ import PIL
 from PIL import Image
 
 from benchmarks.measure import machine, peak_mb
+from dasm.storage.files import write_json
 
 CLASSES = 10
 WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -131,8 +132,7 @@ def main() -> None:
         "prepare_peak_mb": peak,
         "all_runs": runs,
     }
-    options.result.parent.mkdir(exist_ok=True)
-    options.result.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(options.result, result)
     print(f"prepare is {result['ratio']} times as fast as the loader; peak {peak} MB; {options.result}")
 
 

@@ -33,13 +33,12 @@ class Coverage:
         self._same = _SAME * float((real - real.mean(0)).norm(dim=1).mean())
         self._radii: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def of(self, images: Float[Tensor, "m d"]) -> Float[Tensor, " n"]:
+    def of(self, apart: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
         """Return for every real image how far it is covered, in [0, 1]; not a number where the set holds it.
 
         Args:
-            images: features of the set's images of this class, at least one.
+            apart: `distances` of the real images from the set's images of this class, at least one of these.
         """
-        apart = distances(self._real, images)
         others = apart.amin(1) > self._same
         count = int(others.sum())
         covered = torch.full((len(self._real),), torch.nan, dtype=torch.float64)
@@ -47,8 +46,8 @@ class Coverage:
             covered[others] = 1.0  # a class of one image is covered by any other
         elif count:
             most = max(1, int((e - 1) * (count - 1)))
-            if len(images) > most:
-                apart = apart[:, torch.arange(most) * len(images) // most]
+            if apart.shape[1] > most:
+                apart = apart[:, torch.arange(most) * apart.shape[1] // most]
             nearest = apart[others].amin(1)
             fewer, share = neighbours(count, apart.shape[1])
             nearer, further = (

@@ -108,14 +108,17 @@ class Landmarks:
         """Say what a set holds, given its segments as `see` saw them, in order; each holds every class."""
         classes = range(len(self._real))
         whole = [torch.cat([segment[label] for segment in segments]) for label in classes]
-        covered = torch.stack([self._coverage(label, whole[label]) for label in classes])
+        apart = [distances(self._real[label], whole[label]) for label in classes]
+        covered = torch.stack([self._coverage(label, apart[label]) for label in classes])
+        sizes = [[len(segment[label]) for segment in segments] for label in classes]
+        by_segment = zip(*(apart[label].split(sizes[label], dim=1) for label in classes), strict=True)
         found, before = list[SegmentDiagnosis](), [images[:0] for images in whole]
-        for segment in segments:
+        for segment, away in zip(segments, by_segment, strict=True):
             sides = [(self._centred(c, segment[c]), self._centred(c, before[c])) for c in classes]
             found.append(
                 SegmentDiagnosis(
                     images=max(map(len, segment)),
-                    difficulty=_mean([self._difficulty(c, segment[c]) for c in classes]),
+                    difficulty=_mean([self._difficulty(c, away[c]) for c in classes]),
                     similarity=_mean([_similarity(own) for own, _ in sides]),
                     overlap=_mean([(own @ earlier.T).mean() for own, earlier in sides]),
                 )
@@ -129,14 +132,14 @@ class Landmarks:
             segments=tuple(found),
         )
 
-    def _coverage(self, label: int, images: Tensor) -> Float[Tensor, " p"]:
-        covered, part = self._covers[label].of(images), (self._rank[label] * len(PARTS)).long()
+    def _coverage(self, label: int, apart: Float[Tensor, "n m"]) -> Float[Tensor, " p"]:
+        covered, part = self._covers[label].of(apart), (self._rank[label] * len(PARTS)).long()
         shares = [covered[part == number] for number in range(len(PARTS))]
         held = torch.ones((), dtype=torch.float64)
         return torch.stack([held if len(s) and s.isnan().all() else s.nanmean() for s in shares])
 
-    def _difficulty(self, label: int, images: Tensor) -> Tensor:
-        near = distances(images, self._real[label]).topk(min(_NEIGHBOURS, len(self._real[label])), largest=False)
+    def _difficulty(self, label: int, apart: Float[Tensor, "n m"]) -> Tensor:
+        near = apart.topk(min(_NEIGHBOURS, len(apart)), dim=0, largest=False)
         return self._rank[label][near.indices].mean()
 
     def _centred(self, label: int, images: Tensor) -> Float[Tensor, "m d"]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dasm.distilled import DistilledSet
 from dasm.errors import ConfigError
-from dasm.images.png import encode
+from dasm.images.png import to_png
 from dasm.storage.files import write_atomically
 from dasm.storage.lineage import parts
 from dasm.tables import segment_columns, write_table
@@ -76,7 +76,7 @@ def write_images(folder: Path, distilled: DistilledSet) -> None:
             names = image_names(segment.index, segment.labels, distilled.class_names)
             for name, image in zip(names, segment.images, strict=True):
                 (new / name).parent.mkdir(exist_ok=True)
-                (new / name).write_bytes(encode(image))
+                (new / name).write_bytes(to_png(image))
             tensors = parts(segment)[0]
             entries.append({**entry, **{name: tensors[name].tolist() for name in tensors if name != "images"}})
         whole = {"schema": "images/1", **distilled.description(), "segments": entries}

@@ -14,7 +14,7 @@ from torch import Tensor
 from dasm.distilled import DistilledSet, described
 from dasm.errors import ConfigError, require
 from dasm.export import DESCRIPTION, PARQUET, image_names
-from dasm.images.png import decode_image
+from dasm.images.png import from_png
 from dasm.storage.lineage import FIELDS, Lineage, naming, verify
 from dasm.tables import read_chain, read_table, segment_files, segment_of
 from dasm.types import Segment
@@ -113,7 +113,7 @@ def _stacked(files: Sequence[Path]) -> UInt8[Tensor, "n c h w"]:
         with naming(file):
             if not file.is_file():
                 raise ConfigError("no such file")
-            images.append(decode_image(file.read_bytes()))
+            images.append(from_png(file.read_bytes()))
             require(images[-1].shape == images[0].shape, "must be as large as the other images", [*images[-1].shape])
     return torch.stack(images)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
-from dasm.images.png import decode_image, encode
+from dasm.images.png import from_png, to_png
 from dasm.networks import Classifier
 from dasm.storage.files import write_atomically
 from dasm.storage.hugging_face import features
@@ -77,7 +77,7 @@ def segment_columns(segment: Segment) -> dict[str, pa.Array]:
     """Return what Parquet holds of a segment besides its footer."""
     n = len(segment.labels)
     columns = {
-        "image": pa.array([{"bytes": encode(image), "path": None} for image in segment.images], _IMAGE),
+        "image": pa.array([{"bytes": to_png(image), "path": None} for image in segment.images], _IMAGE),
         "label": pa.array(segment.labels.numpy(), pa.int64()),
         "segment": pa.array([segment.index] * n, pa.int32()),
         "factor": pa.array([segment.factor] * n, pa.int32()),
@@ -103,7 +103,7 @@ def segment_of(table: pa.Table, meta: Mapping[str, Any]) -> Segment:
     """Return the segment of which a table holds the columns, and `meta` what is no column."""
     rows = table.to_pydict()
     return Segment(
-        images=torch.stack([decode_image(image["bytes"]) for image in rows["image"]]),
+        images=torch.stack([from_png(image["bytes"]) for image in rows["image"]]),
         labels=torch.tensor(rows["label"]),
         index=rows["segment"][0],
         factor=rows["factor"][0],

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import dasm
 from dasm.errors import ConfigError
 from dasm.export import export
-from dasm.images.png import encode
+from dasm.images.png import to_png
 from dasm.tables import read_segments
 from tests.handmade import stored_images, write_chain
 
@@ -59,7 +59,7 @@ def test_a_state_without_its_first_segment_is_refused(out):
 def test_a_changed_pixel_is_refused_in_every_form(out):
     table = pq.read_table(out / "distilled.parquet")
     rows = table["image"].to_pylist()
-    rows[-1]["bytes"] = encode(stored_images(7).images[0])
+    rows[-1]["bytes"] = to_png(stored_images(7).images[0])
     column = table.schema.get_field_index("image")
     pq.write_table(
         table.set_column(column, table.schema.field(column), pa.array(rows, table.schema.field(column).type)),
@@ -68,7 +68,7 @@ def test_a_changed_pixel_is_refused_in_every_form(out):
     tensors = load_file(out / "distilled.safetensors")
     tensors["images"][-1, 0, 0, 0] ^= 1
     save_file(tensors, out / "distilled.safetensors", metadata(out))
-    (out / "images/dog/001-0001.png").write_bytes(encode(stored_images(7).images[0]))
+    (out / "images/dog/001-0001.png").write_bytes(to_png(stored_images(7).images[0]))
     for form in FORMS:
         assert "segment 1: must hold what its hash was taken of" in refusal(out / form)
     # A prefix cannot be had of a file that was changed either: it is read whole.
@@ -121,7 +121,7 @@ def test_a_missing_picture_is_named(out):
 
 
 def test_a_picture_of_another_size_is_named(out):
-    (out / "images/dog/001-0001.png").write_bytes(encode(torch.zeros(3, 4, 4, dtype=torch.uint8)))
+    (out / "images/dog/001-0001.png").write_bytes(to_png(torch.zeros(3, 4, 4, dtype=torch.uint8)))
     assert refusal(out / "images").startswith(f"{out}/images/dog/001-0001.png: must be as large as the other images")
 
 

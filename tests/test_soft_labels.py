@@ -11,11 +11,12 @@ import torch.nn.functional as F
 
 from dasm.errors import ConfigError
 from dasm.formation import decode_set
+from dasm.images.png import to_png
 from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
 from dasm.storage.footprint import footprint
 from dasm.storage.lineage import content
-from dasm.tables import encode, read_segment, write_segment
+from dasm.tables import read_segment, write_segment
 from dasm.train import Learner, Recipe, _cutmix, epoch_batch
 from dasm.types import Segment
 from tests.handmade import equal_states
@@ -144,7 +145,7 @@ def test_a_segment_without_them_is_the_same_bytes_as_ever(tmp_path):
         "window_upper": numbers,
         "sources": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"},
     }
-    images = [{"bytes": encode(image), "path": None} for image in plain.images]
+    images = [{"bytes": to_png(image), "path": None} for image in plain.images]
     table = pa.table(
         {
             "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -188,7 +189,7 @@ def test_hugging_face_datasets_opens_a_segment_with_soft_labels(tmp_path, monkey
 
 def test_soft_labels_are_counted_beside_the_images():
     hard, both = segment(factor=1), [segment(soft_labels=soft(16)), segment(factor=1)]
-    pngs = sum(len(encode(image)) for image in hard.images)
+    pngs = sum(len(to_png(image)) for image in hard.images)
     assert footprint([hard]) == type(footprint([hard]))(png=pngs, raw=4 * 3 * 4 * 6, soft_labels=0)
     assert footprint(both).soft_labels == 16 * 2 * 4
     assert footprint(both).png == 2 * pngs and footprint(both).raw == 2 * 288

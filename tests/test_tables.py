@@ -12,13 +12,12 @@ from PIL import Image
 
 from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
+from dasm.images.png import from_png, to_png
 from dasm.machine.counts import Counts
 from dasm.networks.convnet import ConvNet
 from dasm.storage.files import write_atomically
 from dasm.storage.results import write_results
 from dasm.tables import (
-    decode_image,
-    encode,
     read_networks,
     read_segment,
     read_segments,
@@ -174,7 +173,7 @@ def test_results_are_one_row_per_network(tmp_path):
 def test_an_encoded_image_comes_back_pixel_for_pixel(channels, height, width, seed):
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (channels, height, width), generator=generator, dtype=torch.uint8)
-    assert torch.equal(decode_image(encode(image)), image)
+    assert torch.equal(from_png(to_png(image)), image)
 
 
 @pytest.mark.parametrize("form", ["BMP", "JPEG", "EPS"])
@@ -183,7 +182,7 @@ def test_images_of_a_set_are_png_and_nothing_else(form):
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, form)
     with pytest.raises(ConfigError, match=r"^must be a readable PNG \(no PNG\)$"):
-        decode_image(buffer.getvalue())
+        from_png(buffer.getvalue())
 
 
 @pytest.fixture

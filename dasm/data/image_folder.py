@@ -16,8 +16,8 @@ from typing import final
 
 from dasm.data import Dataset, file_source
 from dasm.errors import ConfigError, require
-from dasm.images.decode import Color, Decoder
 from dasm.images.folders import folders_in, image_files
+from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
 from dasm.images.splits import stored_splits
 
@@ -25,7 +25,7 @@ from dasm.images.splits import stored_splits
 @final
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(Dataset):
-    """Images of any size and format; `dasm.images.decode` says what becomes of them.
+    """Images of any size and format; `dasm.images.reading` says what becomes of them.
 
     Attributes:
         root: the folder.
@@ -44,7 +44,7 @@ class ImageFolder(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        Decoder(size=self.size)
+        ImageReader(size=self.size)
         require(0 < self.test < 1, "test must be in (0, 1)", self.test)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
@@ -59,7 +59,7 @@ class ImageFolder(Dataset):
             self.root,
             classes,
             stored,
-            Decoder(color=self.color, size=self.size),
+            ImageReader(color=self.color, size=self.size),
             seed=seed,
             validation=self.validation,
             test=self.test,

@@ -4,7 +4,7 @@ The folder holds `train/<wnid>/…` and `val/<wnid>/…`; the classes are named 
 lines that start with # do not count). Lists differ between papers under one name: compare only results of one list.
 
 Deviations: 1. classes are in the order of their wnids by code point, whatever the order of the list, so that one set
-of classes is one task (IDC numbers them by line). 2. Sizes: `dasm.images.decode`; IDC cuts training images at random.
+of classes is one task (IDC numbers them by line). 2. Sizes: `dasm.images.reading`; IDC cuts training images at random.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from typing import final
 
 from dasm.data import Dataset, file_source
 from dasm.errors import ConfigError, require
-from dasm.images.decode import Color, Decoder
 from dasm.images.folders import image_files, read_lines
+from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
 from dasm.images.splits import check_names
 
@@ -41,7 +41,7 @@ class ImageNetSubset(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        Decoder(size=self.size)
+        ImageReader(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
     def files(self) -> Iterator[str]:
@@ -56,7 +56,7 @@ class ImageNetSubset(Dataset):
             self.root,
             wnids,
             self._stored(wnids),
-            Decoder(color=self.color, size=self.size),
+            ImageReader(color=self.color, size=self.size),
             seed=seed,
             validation=self.validation,
         )

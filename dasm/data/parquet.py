@@ -25,7 +25,7 @@ from jaxtyping import Int64
 
 from dasm.data import Dataset
 from dasm.errors import ConfigError, require
-from dasm.images.decode import Color, Decoder, Encoded
+from dasm.images.reading import Color, Encoded, ImageReader
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import complete_splits, stored_splits
 
@@ -37,7 +37,7 @@ _STREAMED = {"buffer_size": 1 << 20, "pre_buffer": False}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Parquet(Dataset):
-    """Images of any size and format (`dasm.images.decode` says what becomes of them). No path in a file is followed.
+    """Images of any size and format (`dasm.images.reading` says what becomes of them). No path in a file is followed.
 
     Attributes:
         root: the folder.
@@ -57,7 +57,7 @@ class Parquet(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        Decoder(size=self.size)
+        ImageReader(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
     def files(self) -> list[str]:
@@ -72,15 +72,15 @@ class Parquet(Dataset):
         every = [shard for split in shards for shard in shards[split]]
         labels = {split: np.concatenate([shard.labels for shard in shards[split]]) for split in shards}
         classes = _classes(every, labels["train"])
-        decoder = Decoder(color=self.color, size=self.size)
-        shape = decoder.shape(row for shard in every for rows in shard.rows(1) for row in rows)
+        reader = ImageReader(color=self.color, size=self.size)
+        shape = reader.shape(row for shard in every for rows in shard.rows(1) for row in rows)
         return Source(
             where=self.root,
             class_names=classes,
             labels=np.concatenate(list(labels.values())),
             image_shape=shape,
             splits=complete_splits(labels, classes, where=self.root, seed=seed, validation=self.validation),
-            blocks=partial(_blocks, every, decoder, shape),
+            blocks=partial(_blocks, every, reader, shape),
         )
 
     def _shard(self, path: Path) -> "_Shard":
@@ -118,10 +118,10 @@ class _Shard:
                 start += len(encoded)
 
 
-def _blocks(shards: list[_Shard], decoder: Decoder, shape: tuple[int, int, int]) -> Iterator[Block]:
+def _blocks(shards: list[_Shard], reader: ImageReader, shape: tuple[int, int, int]) -> Iterator[Block]:
     for shard in shards:
         for rows in shard.rows(block_length(shape, shard.path.stat().st_size // len(shard.labels))):
-            yield partial(decoder.block, rows, shape, len(rows))
+            yield partial(reader.block, rows, shape, len(rows))
 
 
 @contextmanager

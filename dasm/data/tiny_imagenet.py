@@ -13,8 +13,8 @@ from typing import final
 
 from dasm.data import Dataset, file_source
 from dasm.errors import ConfigError, require
-from dasm.images.decode import Color, Decoder
 from dasm.images.folders import folders_in, image_files, read_lines
+from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
 from dasm.images.splits import check_names
 
@@ -38,7 +38,7 @@ class TinyImageNet(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        Decoder(size=self.size)
+        ImageReader(size=self.size)
         require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
 
     def files(self) -> Iterator[str]:
@@ -56,7 +56,7 @@ class TinyImageNet(Dataset):
                 "train": [image_files(root / "train" / wnid / "images") for wnid in wnids],
                 "test": _annotated(root / "val", wnids),
             },
-            Decoder(color=self.color, size=self.size),
+            ImageReader(color=self.color, size=self.size),
             seed=seed,
             validation=self.validation,
         )

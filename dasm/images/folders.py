@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dasm.errors import ConfigError
-from dasm.images.decode import Decoder, Encoded, read_bytes
+from dasm.images.reading import Encoded, ImageReader, read_bytes
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import check_names, complete_splits
 
@@ -56,7 +56,7 @@ def file_source(
     root: str,
     class_names: Sequence[str],
     stored: Mapping[str, Sequence[Sequence[str]]],
-    decoder: Decoder,
+    reader: ImageReader,
     *,
     seed: int,
     validation: float,
@@ -68,7 +68,7 @@ def file_source(
         root: what messages call the data set.
         class_names: name of each class, in label order.
         stored: files of each split that there is, class by class in label order.
-        decoder: how a file becomes pixels. Without a size, the first file says what size all must have.
+        reader: how a file becomes pixels. Without a size, the first file says what size all must have.
         seed: root seed of the splits that there are not.
         validation: see `complete_splits`.
         test: likewise.
@@ -79,12 +79,12 @@ def file_source(
         for split, classes in stored.items()
     }
     paths = [path for classes in stored.values() for files in classes for path in files]
-    shape = decoder.shape(_encoded(paths))
+    shape = reader.shape(_encoded(paths))
 
     def blocks() -> Iterator[Block]:
         length = block_length(shape)
         for start in range(0, len(paths), length):
-            yield partial(_decoded, paths[start : start + length], decoder, shape)
+            yield partial(_block, paths[start : start + length], reader, shape)
 
     return Source(
         where=root,
@@ -105,8 +105,8 @@ def _read(path: str) -> Encoded:
     return f"{path}:", read_bytes(path)
 
 
-def _decoded(paths: Sequence[str], decoder: Decoder, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "b c h w"]:
-    return decoder.block(_encoded(paths), shape, len(paths))
+def _block(paths: Sequence[str], reader: ImageReader, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "b c h w"]:
+    return reader.block(_encoded(paths), shape, len(paths))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

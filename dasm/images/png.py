@@ -14,7 +14,7 @@ from dasm.errors import ConfigError
 _UNREADABLE = (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError)
 
 
-def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
+def to_png(image: UInt8[Tensor, "c h w"]) -> bytes:
     """Return an 8-bit grey or RGB image as PNG."""
     pixels = image.permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
@@ -22,7 +22,7 @@ def encode(image: UInt8[Tensor, "c h w"]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_image(data: bytes) -> UInt8[Tensor, "c h w"]:
+def from_png(data: bytes) -> UInt8[Tensor, "c h w"]:
     """Return the 8-bit grey or RGB pixels of a PNG; every other mode becomes RGB.
 
     Raises:

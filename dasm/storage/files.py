@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,3 +14,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write plain values atomically, keys sorted: the same values are the same bytes, in whatever order they came."""
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda file: file.write_text(text))

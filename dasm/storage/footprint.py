@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from dasm.images.png import encode
+from dasm.images.png import to_png
 from dasm.types import Segment
 
 
@@ -28,7 +28,7 @@ def footprint(segments: Sequence[Segment]) -> Footprint:
     """Return the bytes of all segments together."""
     soft = [segment.soft_labels for segment in segments if segment.soft_labels is not None]
     return Footprint(
-        png=sum(len(encode(image)) for segment in segments for image in segment.images),
+        png=sum(len(to_png(image)) for segment in segments for image in segment.images),
         raw=sum(segment.images.nbytes for segment in segments),
         soft_labels=sum(labels.nbytes for labels in soft),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.errors import ConfigError, require
-from dasm.storage.files import write_atomically
+from dasm.storage.files import write_json
 from pipeline import layout, params
 from pipeline.drivers import procs
 from pipeline.graph import blueprint, listing
@@ -136,8 +136,7 @@ def is_made(stage: Stage, identity: str) -> bool:
 
 
 def _stamp(stage: Stage, identity: str) -> None:
-    said = json.dumps({"identity": identity, "outs": _contents(stage)}, indent=1)
-    write_atomically(_DONE / stage.name, lambda path: path.write_text(said))
+    write_json(_DONE / stage.name, {"identity": identity, "outs": _contents(stage)})
 
 
 def _contents(stage: Stage) -> dict[str, str]:

@@ -1,9 +1,7 @@
 """The empty state that an arm starts from."""
 
-import json
-from pathlib import Path
-
 from dasm.errors import ConfigError
+from dasm.storage.files import write_json
 from pipeline import layout, params
 
 
@@ -19,12 +17,7 @@ def main(arm: str) -> None:
     names = [*params.value(study, "arms"), *params.value(study, "controls")]
     if arm not in names:
         raise ConfigError(f"arm: must be one of {', '.join(names)}, got {arm!r}")
-    _write(layout.distilled(arm, 0) / "state.json", {"segments": 0, "images_per_class": 0, "iterations": 0})
+    write_json(layout.distilled(arm, 0) / "state.json", {"segments": 0, "images_per_class": 0, "iterations": 0})
     if arm in params.value(study, "arms"):
-        _write(layout.evaluators(arm, 0) / "state.json", {"networks": 0})
-        _write(layout.experts(arm, 0) / "state.json", {"experts": 0})
-
-
-def _write(path: Path, content: dict[str, int]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+        write_json(layout.evaluators(arm, 0) / "state.json", {"networks": 0})
+        write_json(layout.experts(arm, 0) / "state.json", {"experts": 0})

@@ -1,24 +1,23 @@
 """What a stage leaves that has nothing to do, written without the seconds that torch takes to import."""
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
+from dasm.storage.files import write_json
 from pipeline import layout, params
 
 
 def experts(arm: str, k: int, because: str) -> None:
     """Write the folder of experts that nobody follows."""
     reason = {"because": because} if because else {}
-    _write(layout.experts(arm, k) / "none.json", json.dumps({"experts": 0, **reason}))
+    write_json(layout.experts(arm, k) / "none.json", {"experts": 0, **reason})
     _cost("experts", f"experts-{arm}-{k}", "" if arm == "real" else arm)
 
 
 def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
     """Write the state after segment k of a joint arm without its images: the size and effort planned for it."""
     summary = {"segments": 0, "images_per_class": plan["ipc"], "iterations": plan["iterations"]}
-    _write(layout.distilled(arm, k + 1) / "state.json", json.dumps(summary, indent=1))
+    write_json(layout.distilled(arm, k + 1) / "state.json", summary)
     _cost("control", f"control-{arm}-{k}", arm)
 
 
@@ -30,9 +29,4 @@ def _cost(stage: str, name: str, arm: str) -> None:
     threads = params.value(params.read(), "threads")
     named = os.environ.get("DVC_STAGE", name)
     entry = {"stage": stage, "name": named, "arm": arm, "device": "cpu", "threads": threads, **nothing}
-    _write(layout.LEDGER / f"{name}.json", json.dumps(entry, indent=1, sort_keys=True))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    write_json(layout.LEDGER / f"{name}.json", entry)

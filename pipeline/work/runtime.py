@@ -27,7 +27,7 @@ from dasm.machine import ranks
 from dasm.machine.memory import keep_freed_memory
 from dasm.machine.precision import repeatable
 from dasm.storage.checkpoint import Checkpoint
-from dasm.storage.files import write_atomically
+from dasm.storage.files import write_json
 from dasm.storage.ledger import Cost, metered
 from pipeline import layout, params
 from pipeline.graph import sources
@@ -89,8 +89,7 @@ def ledger(stage: str, name: str, **more: object) -> Iterator[dict[str, Any]]:
         return
     # What work that was taken over had cost is there already.
     entry = _rounded(cost) | ({"processes": ranks.count()} if ranks.count() > 1 else {}) | entry
-    text = json.dumps(entry, indent=1, sort_keys=True) + "\n"
-    write_atomically(layout.LEDGER / f"{name}.json", lambda path: path.write_text(text))
+    write_json(layout.LEDGER / f"{name}.json", entry)
     if "taken_from" in entry:
         log.info("%s: taken over from %s, whose work is the same", entry["name"], entry["taken_from"])
         return

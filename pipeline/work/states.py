@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dasm.storage.files import write_atomically
+from dasm.storage.files import write_json
 from dasm.tables import read_chain, segment_files, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params
@@ -56,7 +56,7 @@ def write_state(
         "images_per_class": sum(segment.ipc for segment in whole),
         "iterations": sum(segment.iterations for segment in whole),
     }
-    write_atomically(folder / "state.json", lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"))
+    write_json(folder / "state.json", summary)
 
 
 def read_summary(folder: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dasm.data.parquet import Parquet
 from dasm.errors import ConfigError
-from dasm.images.decode import Decoder
+from dasm.images.reading import ImageReader
 
 LABELS = [0, 1, 0, 1, 0, 1]
 
@@ -412,8 +412,8 @@ def test_bytes_are_read_a_few_rows_at_a_time(folder, monkeypatch):
     monkeypatch.setattr("dasm.images.sources._BLOCK_IMAGES", 2)
     write(folder / "train.parquet", encoded(200), LABELS * 33 + [0, 1], names=["cat", "dog"])
     taken = []
-    original = Decoder.block
-    monkeypatch.setattr(Decoder, "block", lambda *args: taken.append(args[3]) or original(*args))
+    original = ImageReader.block
+    monkeypatch.setattr(ImageReader, "block", lambda *args: taken.append(args[3]) or original(*args))
     load(folder)
     assert max(taken) == 2 and sum(taken) == 206
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dasm.errors import ConfigError
-from dasm.images.decode import Decoder
 from dasm.images.folders import file_source, folders_in, image_files, read_lines
+from dasm.images.reading import ImageReader
 from tests.pictures import fill, levels
 
 
@@ -94,7 +94,7 @@ def test_a_source_of_files_reads_the_right_file_for_every_label(tmp_path):
     fill(tmp_path, {f"{i}.png": i for i in range(20)})
     paths = [str(tmp_path / f"{i}.png") for i in range(20)]
     stored = {"train": [paths[:3], paths[3:14]], "test": [paths[14:18], paths[18:]], "validation": [[], paths[:1]]}
-    source = file_source("x", ("a", "b"), stored, Decoder(color="grey"), seed=0, validation=0.5)
+    source = file_source("x", ("a", "b"), stored, ImageReader(color="grey"), seed=0, validation=0.5)
     task = source.task()
     assert levels(task.train) == [(i, int(i >= 3)) for i in range(14)]
     assert levels(task.test) == [(i, int(i >= 18)) for i in range(14, 20)]
@@ -107,14 +107,14 @@ def test_every_file_is_read_whatever_the_size_of_a_block(tmp_path, monkeypatch):
     for length in (1, 2, 3, 6, 7, 8):
         monkeypatch.setattr("dasm.images.folders.block_length", lambda *_, length=length: length)
         stored = {"train": [paths[:2], paths[2:5]], "test": [paths[5:6], paths[6:]], "validation": [paths[:1], []]}
-        task = file_source("x", ("a", "b"), stored, Decoder(color="grey"), seed=0, validation=0.5).task()
+        task = file_source("x", ("a", "b"), stored, ImageReader(color="grey"), seed=0, validation=0.5).task()
         assert levels(task.train) == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1)]
         assert levels(task.test) == [(5, 0), (6, 1)]
 
 
 def test_no_pixel_is_read_before_it_is_needed(tmp_path):
     paths = [[str(tmp_path / f"{label}{i}.png") for i in range(4)] for label in range(2)]
-    source = file_source("x", ("a", "b"), {"train": paths}, Decoder(size=4), seed=0, validation=0.3, test=0.3)
+    source = file_source("x", ("a", "b"), {"train": paths}, ImageReader(size=4), seed=0, validation=0.3, test=0.3)
     assert source.image_shape == (3, 4, 4) and np.bincount(source.labels).tolist() == [4, 4]
     missing = [f"{path}: must be a readable image (No such file or directory)" for path in (*paths[0], *paths[1])]
     assert refusal(source.task) == "; ".join(missing)

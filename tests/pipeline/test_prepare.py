@@ -204,11 +204,11 @@ def test_bad_data_gets_one_line_and_leaves_nothing(capsys, case):
     assert not Path("data/real").exists()
 
 
-@pytest.mark.parametrize("opened", ["dasm.images.decode.open", "os.scandir"])
+@pytest.mark.parametrize("opened", ["dasm.images.reading.open", "os.scandir"])
 @pytest.mark.usefixtures("project")
 def test_what_may_not_be_read_is_named(capsys, monkeypatch, opened):
     """As root may read everything, the system's answer is made up."""
-    original = {"dasm.images.decode.open": open, "os.scandir": os.scandir}[opened]
+    original = {"dasm.images.reading.open": open, "os.scandir": os.scandir}[opened]
 
     def refuse(path, *mode):
         if str(path) in ("in/dog/3.png", "in/dog"):
@@ -218,7 +218,7 @@ def test_what_may_not_be_read_is_named(capsys, monkeypatch, opened):
     study(PICTURES)
     monkeypatch.setattr(opened, refuse, raising=False)
     what = {
-        "dasm.images.decode.open": "in/dog/3.png: must be a readable image",
+        "dasm.images.reading.open": "in/dog/3.png: must be a readable image",
         "os.scandir": "in/dog: must be a readable fo",
     }
     said = refused(capsys)

@@ -8,14 +8,14 @@ from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from dasm.errors import ConfigError
-from dasm.images.decode import Decoder, read_bytes
+from dasm.images.reading import ImageReader, read_bytes
 from tests.pictures import encode, grey, noise, png_that_claims
 
 COLOURS = noise(3, 5, 3)
 
 
 def decode(data, **options):
-    return Decoder(**options).decode(("x.png:", data))
+    return ImageReader(**options).read(("x.png:", data))
 
 
 def refusal(data, **options):
@@ -235,15 +235,15 @@ def test_damaged_bytes_are_read_over_or_refused_in_one_line(sample, changes, dat
 
 def test_a_block_holds_its_images_in_order():
     encoded = [(f"{level}:", encode(grey(level))) for level in (5, 3, 9)]
-    assert Decoder(color="grey").block(encoded, (1, 4, 4), 3)[:, 0, 0, 0].tolist() == [5, 3, 9]
+    assert ImageReader(color="grey").block(encoded, (1, 4, 4), 3)[:, 0, 0, 0].tolist() == [5, 3, 9]
 
 
 def test_an_image_of_another_size_is_refused_with_both():
-    decoder = Decoder(color="grey")
+    reader = ImageReader(color="grey")
     encoded = [("a:", encode(grey(1, 4, 6))), ("b:", encode(grey(2, 6, 4)))]
-    assert decoder.shape(encoded) == (1, 4, 6)
+    assert reader.shape(encoded) == (1, 4, 6)
     with pytest.raises(ConfigError) as caught:
-        decoder.block(encoded, (1, 4, 6), 2)
+        reader.block(encoded, (1, 4, 6), 2)
     assert str(caught.value) == (
         "b: must be 6 x 4 pixels like the first image, got 4 x 6 (with `size`, images are resized and cut to one)"
     )
@@ -254,8 +254,8 @@ def test_with_a_size_no_image_is_read_for_the_shape():
         raise AssertionError
         yield
 
-    assert Decoder(size=7).shape(never()) == (3, 7, 7)
-    assert Decoder(size=7, color="grey").shape(never()) == (1, 7, 7)
+    assert ImageReader(size=7).shape(never()) == (3, 7, 7)
+    assert ImageReader(size=7, color="grey").shape(never()) == (1, 7, 7)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -274,4 +274,4 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [0, -3])
 def test_an_empty_square_is_refused(size):
     with pytest.raises(ConfigError, match=f"^size must be >= 1, got {size}$"):
-        Decoder(size=size)
+        ImageReader(size=size)

@@ -49,7 +49,7 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Decoder:
+class ImageReader:
     """How encoded images become pixels.
 
     Attributes:
@@ -64,8 +64,8 @@ class Decoder:
         """Refuse an empty square."""
         require(self.size is None or self.size >= 1, "size must be >= 1", self.size)
 
-    def decode(self, encoded: Encoded) -> UInt8[np.ndarray, "c h w"]:
-        """Decode one image.
+    def read(self, encoded: Encoded) -> UInt8[np.ndarray, "c h w"]:
+        """Read one image.
 
         Raises:
             ConfigError: the bytes are no image that can be read whole.
@@ -111,7 +111,7 @@ class Decoder:
     def block(
         self, encoded: Iterable[Encoded], shape: tuple[int, int, int], count: int
     ) -> UInt8[np.ndarray, "b c h w"]:
-        """Decode some images.
+        """Read some images.
 
         Args:
             encoded: the images. One that cannot even be fetched may raise `ConfigError` and be followed by others, as
@@ -138,7 +138,7 @@ class Decoder:
         while True:
             try:
                 where, data = next(images)
-                pixels = self.decode((where, data))
+                pixels = self.read((where, data))
                 if shape is not None and pixels.shape != shape:
                     raise ConfigError(f"{where} {_other_size(shape, pixels.shape)}")
             except StopIteration:
