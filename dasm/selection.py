@@ -53,11 +53,13 @@ class Selection:
         Returns:
             A weight >= 0 per image.
         """
-        if segments == 0 and self.first_window == "all":
+        first_windowed = 1 if self.first_window == "all" else 0
+        if segments < first_windowed:
             return torch.ones(len(difficulty.labels))
         progress = Progress(
             first=first or difficulty,
             segments=segments,
+            first_windowed=first_windowed,
             prefix_ipc=prefix_ipc,
             planned_ipc=planned_ipc,
             stream=rng.derive(seed, "window", segments),

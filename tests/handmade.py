@@ -82,7 +82,9 @@ def difficulty_of(scores: Sequence[float] | Tensor, labels: Sequence[int] | Tens
 
 def progress(difficulty: Difficulty, prefix: int, planned: int = 10, *, segments: int = 1, stream: int = 0) -> Progress:
     """A set that has come to `prefix` of `planned` images per class, and was as hard at the start as it is now."""
-    return Progress(first=difficulty, segments=segments, prefix_ipc=prefix, planned_ipc=planned, stream=stream)
+    return Progress(
+        first=difficulty, segments=segments, first_windowed=1, prefix_ipc=prefix, planned_ipc=planned, stream=stream
+    )
 
 
 def stored_images(index: int = 0, *, ipc: int = 2, channels: int = 3, factor: int = 2, classes: int = 2) -> Segment:

@@ -106,7 +106,7 @@ def hard(scores):
 
 
 def progress(*, first, prefix_ipc):
-    return Progress(first=first, segments=1, prefix_ipc=prefix_ipc, planned_ipc=10, stream=0)
+    return Progress(first=first, segments=1, first_windowed=1, prefix_ipc=prefix_ipc, planned_ipc=10, stream=0)
 
 
 def test_the_arms_that_would_refute_are_those_of_a_study():

@@ -23,6 +23,7 @@ class Progress:
     Attributes:
         first: difficulty at state 0, for networks trained briefly on real images.
         segments: number of segments distilled so far.
+        first_windowed: number of the first segment that has a window: 1 where the first keeps every image, else 0.
         prefix_ipc: images per class distilled so far.
         planned_ipc: images per class of the whole set as planned, >= 1; part of the identity of every segment.
         stream: of the windows that draw.
@@ -30,6 +31,7 @@ class Progress:
 
     first: Difficulty
     segments: int
+    first_windowed: int
     prefix_ipc: int
     planned_ipc: int
     stream: int

@@ -28,8 +28,8 @@ OPPOSITE = difficulty_of(7 - SCORES, [0] * 8)
 EVERYONE = list(range(8))
 
 
-def kept(window, prefix=0, planned=4, segments=1, difficulty=EIGHT, first=OPPOSITE):
-    now = replace(progress(first, prefix, planned), segments=segments)
+def kept(window, prefix=0, planned=4, segments=1, difficulty=EIGHT, first=OPPOSITE, first_windowed=1):
+    now = replace(progress(first, prefix, planned), segments=segments, first_windowed=first_windowed)
     return sorted(SCORES[window(difficulty, now) > 0].int().tolist())
 
 
@@ -112,33 +112,24 @@ def test_a_tail_loses_easy_images_and_no_hard_ones(options, prefix, expected):
     assert kept(Tail(**options), prefix) == expected
 
 
-@pytest.mark.parametrize(
-    ("options", "prefix", "expected"),
-    [
-        ({}, 0, [4, 5, 6, 7]),
-        ({}, 2, [2, 3, 4, 5]),
-        ({}, 4, [0, 1, 2, 3]),
-        ({}, 9, [0, 1, 2, 3]),
-        ({"exponent": 2.0}, 2, [3, 4, 5, 6]),
-        ({"skip_hardest": 0.25}, 0, [2, 3, 4, 5]),
-        ({"skip_hardest": 0.25}, 4, [0, 1, 2, 3]),
-    ],
-)
-def test_a_reversed_window_begins_with_the_hardest(options, prefix, expected):
-    assert kept(Reversed(**options), prefix) == expected
+def in_turn(window, segments, first_windowed):
+    """What each segment with a window keeps, with a plan of so many segments."""
+    return [kept(window, segments=number, first_windowed=first_windowed) for number in range(first_windowed, segments)]
 
 
-@given(class_sizes, st.integers(1, 100), st.integers(0, 10), st.integers(0, 99))
-def test_a_reversed_window_mirrors_the_budget(sizes, width, prefix, seed):
-    """What one keeps of the easiest, the other keeps of the hardest, but for one image of rounding at either edge."""
-    difficulty, now = some_difficulty(sizes, seed), prefix
-    mirrored = replace(difficulty, score=-difficulty.score)
-    forward, backward = (
-        window(width=width / 100)(found, progress(found, now)) > 0
-        for window, found in ((Budget, difficulty), (Reversed, mirrored))
-    )
-    for label in range(len(sizes)):
-        assert int((forward ^ backward)[difficulty.labels == label].sum()) <= 2
+@pytest.mark.parametrize("first_windowed", [0, 1])
+@pytest.mark.parametrize("segments", range(2, 7))
+@pytest.mark.parametrize("options", [{}, {"width": 0.25}, {"skip_hardest": 0.25}, {"exponent": 2.0}])
+def test_a_reversed_window_is_the_linear_one_in_reverse_order(segments, first_windowed, options):
+    plan = {"planned_segments": segments, **options}
+    backward = in_turn(Reversed(**plan), segments, first_windowed)
+    assert backward == in_turn(Linear(**plan), segments, first_windowed)[::-1]
+
+
+def test_a_reversed_window_begins_with_the_hardest_and_stays_with_the_easiest():
+    window = Reversed(planned_segments=3)
+    found = [kept(window, segments=number, first_windowed=0) for number in range(5)]
+    assert found == [[4, 5, 6, 7], [2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def right_up_to(*ranks):
@@ -211,6 +202,14 @@ def test_a_static_window_moves_over_the_scores_of_state_0(prefix):
     assert static == [7 - i for i in reversed(kept(Budget(), prefix, difficulty=EIGHT))]
 
 
+def test_a_static_window_stays_where_the_evaluators_begin_to_fail():
+    """Half of the class is right now, all of it was at state 0: who is hard is of then, the place of now."""
+    now, then = right_up_to(4, 4), replace(right_up_to(8, 8), score=-right_up_to(8, 8).score)
+    weights = Static(window=Frontier(width=0.5))(now, replace(progress(then, 2), first=then))
+    assert torch.equal(weights, Frontier(width=0.5)(replace(now, score=then.score), progress(now, 2)))
+    assert not torch.equal(weights, Frontier(width=0.5)(then, progress(now, 2)))
+
+
 @pytest.mark.parametrize("window", [Linear, Tail, Reversed, Frontier])
 @pytest.mark.parametrize(
     ("options", "rule"),
@@ -220,7 +219,7 @@ def test_a_static_window_moves_over_the_scores_of_state_0(prefix):
     ],
 )
 def test_a_window_that_does_not_fit_is_refused(window, options, rule):
-    plan = {"planned_segments": 3} if window is Linear else {}
+    plan = {"planned_segments": 3} if window in (Linear, Reversed) else {}
     with pytest.raises(ConfigError, match=f"^{rule}$"):
         window(**plan, **options)
 
@@ -231,7 +230,8 @@ def test_a_window_that_does_not_fit_is_refused(window, options, rule):
         (Linear, {"planned_segments": 0}, "planned_segments must be >= 1, got 0"),
         (Linear, {"planned_segments": 2, "exponent": 0.0}, "exponent must be > 0, got 0.0"),
         (Tail, {"exponent": -1.0}, "exponent must be > 0, got -1.0"),
-        (Reversed, {"exponent": 0.0}, "exponent must be > 0, got 0.0"),
+        (Reversed, {"planned_segments": 0}, "planned_segments must be >= 1, got 0"),
+        (Reversed, {"planned_segments": 2, "exponent": 0.0}, "exponent must be > 0, got 0.0"),
         (Frontier, {"lead": 1.5}, r"lead must be in \[0, 1\], got 1.5"),
         (HardFilter, {"share": 1.0}, r"share must be in \[0, 1\), got 1.0"),
     ],

@@ -17,6 +17,7 @@ OPTIONS = {
     "anchor": {"window": {"name": "budget"}},
     "group": {"sizes": [1, 1, 2]},
     "linear": {"planned_segments": 7},
+    "reversed": {"planned_segments": 7},
     "soft": {"window": {"name": "budget"}},
     "static": {"window": {"name": "budget"}},
 }
