@@ -51,6 +51,7 @@ class Redrawn:
         trainer: Trainer,
         stream: int,
         steps: int,
+        early_steps: int,
         sampler: Sampler,
         shared: SharedTransforms,
         learnt: PrefixStart | None,
@@ -61,14 +62,19 @@ class Redrawn:
         self._trainer = trainer
         self._stream = stream
         self._steps = steps
+        self._early_steps = early_steps
         self._learnt = learnt
         self.learner: Learner = trainer.start(real, rng.derive(stream, "network", 0))
 
     def renew(self, outer: int) -> None:
-        """Draw the network of this outer iteration."""
+        """Draw the network of this outer iteration, and let it learn for as long as it is to be old."""
         self.learner = self._trainer.start(self._real, rng.derive(self._stream, "network", outer))
         if self._learnt is not None:
             self.learner.network.load_state_dict(self._learnt.weights(outer))
+        if self._early_steps:
+            # A run through the real images of its own: the one below goes on where it was.
+            stream = rng.derive(self._stream, "early", outer)
+            self.learner.steps(self._real, 0, self._early_steps, stream, self._trainer.recipe.learning_rate)
 
     def learn(self, iteration: int) -> None:
         """Take the steps on real images that follow this pixel update."""

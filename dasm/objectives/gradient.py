@@ -52,6 +52,8 @@ class Gradient(Objective):
         inner_iterations: pixel updates per network (100 in IDC).
         network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
+        early_steps: optimiser steps on all real images before a network's first pixel update: how old it is (`early` in
+            IDC, counted in epochs: 10 for ImageNet-10, 0 elsewhere).
         prefix_steps: optimiser steps on the decoded segments so far, before a network's first pixel update (A12). With
             0, and for the first segment always, networks start fresh, as in IDC.
         prefix_period: networks in a row that start as copies of one trained so (50 in SeqMatch).
@@ -73,6 +75,7 @@ class Gradient(Objective):
     synthetic_batch: int = 128
     inner_iterations: int = 100
     network_images: int = 2000
+    early_steps: int = 0
     prefix_steps: int = 0
     prefix_period: int = 50
     augmentation: tuple[Operation, ...] = ("color", "crop", "cutout")
@@ -87,6 +90,7 @@ class Gradient(Objective):
         require(self.synthetic_batch >= 1, "synthetic_batch must be >= 1", self.synthetic_batch)
         require(self.inner_iterations >= 1, "inner_iterations must be >= 1", self.inner_iterations)
         require(self.network_images >= 0, "network_images must be >= 0", self.network_images)
+        require(self.early_steps >= 0, "early_steps must be >= 0", self.early_steps)
         require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
         require(self.prefix_period >= 1, "prefix_period must be >= 1", self.prefix_period)
         require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
@@ -118,7 +122,14 @@ class Gradient(Objective):
         if self.prefix_steps and surroundings.prefix is not None:
             start = PrefixStart(surroundings.prefix, trainer, self.prefix_steps, self.prefix_period, stream)
         return Redrawn(
-            real=real, trainer=trainer, stream=stream, steps=steps, sampler=sampler, shared=shared, learnt=start
+            real=real,
+            trainer=trainer,
+            stream=stream,
+            steps=steps,
+            early_steps=self.early_steps,
+            sampler=sampler,
+            shared=shared,
+            learnt=start,
         )
 
     def distances(

@@ -138,6 +138,22 @@ def test_networks_start_as_copies_of_one_that_learnt_the_prefix(blobs, trainer):
     assert torch.equal(head(alone), trainer.start(blobs, rng.derive(0, "network", 0)).network.head.weight)
 
 
+def test_a_network_may_be_old_before_its_first_update_and_the_run_through_the_data_goes_on_all_the_same(blobs, trainer):
+    """Each of two networks learns three steps of its own; those between updates are as without them."""
+    objective = Gradient(inner_iterations=1, network_images=8, real_batch=8, early_steps=3)
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
+    real, synthetic = batches(blobs)
+    for iteration in range(2):
+        expected = trainer.start(blobs, rng.derive(0, "network", iteration))
+        expected.steps(blobs, 0, 3, rng.derive(0, "early", iteration), trainer.recipe.learning_rate)
+        values = objective.distances(state, real, synthetic, iteration, draw=1)
+        next(values)
+        assert torch.equal(head(state), expected.network.head.weight)
+        list(values)
+        expected.steps(blobs, iteration, 1, rng.derive(0, "learning"), trainer.recipe.learning_rate)
+        assert torch.equal(head(state), expected.network.head.weight)
+
+
 def scalars(objective, trainer, blobs, draw=1, frozen=(), pixels=None):
     """The distances of one iteration and what each of them does to the pixels of every class."""
     real, synthetic = batches(blobs)
@@ -235,6 +251,7 @@ def test_values_out_of_range_are_refused(option):
         Gradient(**{option: 0})
 
 
-def test_steps_on_the_prefix_may_be_none_but_not_fewer():
-    with pytest.raises(ConfigError, match="prefix_steps must be >= 0, got -1"):
-        Gradient(prefix_steps=-1)
+@pytest.mark.parametrize("option", ["prefix_steps", "early_steps"])
+def test_steps_before_the_first_update_may_be_none_but_not_fewer(option):
+    with pytest.raises(ConfigError, match=f"{option} must be >= 0, got -1"):
+        Gradient(**{option: -1})
