@@ -3,11 +3,13 @@
 A drawn `Transform` is a value: the same one is applied to real and synthetic images. Inputs are *normalised* images, so
 that what shifts in from outside, or is cut out, is the mean colour. Strengths are those of DSA. The order is flip,
 brightness, saturation, contrast, then one of crop, scale and rotate chosen at random per draw, then cutout. DSA itself
-applies a single operation at a time: that is `one` among the operations.
+applies a single operation at a time: that is `one` among the operations. Difference from IDC's code: where every image
+of a batch has a draw of its own, in training, so has the choice among crop, scale and rotate; there it is one choice
+for the batch.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, final
 
@@ -38,7 +40,7 @@ class Transform:
         color: uniform in [0, 1): brightness, saturation, contrast.
         choice: which of the geometric operations in use; an index into those of `operations`, in their fixed order.
         shift: pixels down and right.
-        scale: factor of height and width, in [1/1.2, 1.2].
+        scale: factor of the sampling grid's height and width, in [1/1.2, 1.2]; above 1 the image shrinks.
         angle: radians.
         hole: row and column of the middle of the cut-out square.
     """
@@ -71,10 +73,8 @@ class Transform:
         if "color" in self.operations:
             images = self._recolor(images)
         geometric = [name for name in _GEOMETRIC if name in self.operations]
-        for index, name in enumerate(geometric):
-            moved = self._crop(images) if name == "crop" else self._affine(images, name)
-            chosen = (self.choice == index)[:, None, None, None]
-            images = moved if len(geometric) == 1 else torch.where(chosen, moved, images)
+        if geometric:
+            images = self._move(images, geometric)
         return self._cutout(images) if "cutout" in self.operations else images
 
     def _recolor(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -85,6 +85,18 @@ class Transform:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         return (images - mean) * (contrast + 0.5) + mean
 
+    def _move(self, images: Float[Tensor, "n c h w"], names: Sequence[Operation]) -> Float[Tensor, "n c h w"]:
+        # Where a single operation is in use, `choice` may be a draw among those that were (`one`).
+        every = torch.ones_like(self.flip)
+        chosen = {name: self.choice == index if len(names) > 1 else every for index, name in enumerate(names)}
+        if list(chosen) == ["crop"]:
+            return self._crop(images)
+        # An image is sampled once, whether it is scaled or rotated.
+        moved = self._affine(images, chosen.get("rotate", ~every))
+        return (
+            torch.where(chosen["crop"][:, None, None, None], self._crop(images), moved) if "crop" in chosen else moved
+        )
+
     def _crop(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         # Products with 0/1 matrices move pixels exactly, let zeros in, and differentiate without a scatter.
         down, right = self.shift.unbind(1)
@@ -92,14 +104,12 @@ class Transform:
         columns = _shift_matrix(images.shape[3], right).to(images)
         return rows[:, None] @ images @ columns[:, None].transpose(2, 3)
 
-    def _affine(self, images: Float[Tensor, "n c h w"], name: str) -> Float[Tensor, "n c h w"]:
-        n = len(images)
-        theta = torch.zeros(n, 2, 3, dtype=images.dtype, device=images.device)
-        if name == "scale":
-            theta[:, 0, 0], theta[:, 1, 1] = self.scale[:, 1].to(images), self.scale[:, 0].to(images)
-        else:
-            cos, sin = self.angle.cos().to(images), self.angle.sin().to(images)
-            theta[:, 0, 0], theta[:, 0, 1], theta[:, 1, 0], theta[:, 1, 1] = cos, -sin, sin, cos
+    def _affine(self, images: Float[Tensor, "n c h w"], rotated: Bool[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
+        cos, sin, scale = (value.to(images) for value in (self.angle.cos(), self.angle.sin(), self.scale))
+        none = torch.zeros_like(sin)
+        across = torch.stack([torch.where(rotated, cos, scale[:, 1]), torch.where(rotated, -sin, none), none], dim=1)
+        down = torch.stack([torch.where(rotated, sin, none), torch.where(rotated, cos, scale[:, 0]), none], dim=1)
+        theta = torch.stack([across, down], dim=1)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         if images.is_cuda and images.requires_grad:
             return _sample(images, grid)

@@ -83,6 +83,6 @@ def distances(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> Float[T
 
 
 def _radii(real: Float[Tensor, "n d"], nearest: int) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    # To the neighbours number `nearest` and one more. An image is its own neighbour number 0, within which is nobody.
+    # To the neighbours number `nearest` and one more. An image is its own neighbour number 0: no one else.
     apart = distances(real, real).fill_diagonal_(-torch.inf)
     return apart.kthvalue(nearest + 1, dim=1).values, apart.kthvalue(nearest + 2, dim=1).values

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -32,7 +33,7 @@ class Difficulty:
     right: Float[Tensor, " n"]
     labels: Int64[Tensor, " n"]
 
-    @property
+    @cached_property
     def rank(self) -> Float[Tensor, " n"]:
         """Rank fraction u inside the image's own class, in [0, 1); 0 is the easiest, ties go by position."""
         return rank_fraction(self.score, self.labels)
@@ -40,11 +41,12 @@ class Difficulty:
 
 def rank_fraction(score: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Return each image's ascending rank inside its class, divided by the size of the class."""
-    rank = torch.zeros(len(score), dtype=torch.float64)
-    for label in labels.unique().tolist():
-        members = torch.nonzero(labels == label).flatten()
-        order = torch.argsort(score[members], stable=True)
-        rank[members[order]] = torch.arange(len(members), dtype=torch.float64) / len(members)
+    order = torch.argsort(score, stable=True)
+    order = order[torch.argsort(labels[order], stable=True)]  # class by class, the easiest of each first
+    sizes = labels.bincount()
+    first, own = sizes.cumsum(0) - sizes, labels[order]
+    rank = torch.empty(len(score), dtype=torch.float64)
+    rank[order] = (torch.arange(len(score)) - first[own]).double() / sizes[own]
     return rank
 
 

@@ -8,7 +8,7 @@ often come first.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dasm import rng
@@ -44,29 +44,19 @@ def choose_sources(
     rows = []
     for label in range(real.num_classes):
         members = class_members(real, label, count)
-        if windowed:
-            assert rank is not None, "differing weights come from ranks"
-            members = members[torch.argsort(rank[members], stable=True)]
-            members = members[weights[members] > 0]
-            if len(members) < count:
-                raise ConfigError(
-                    f"window: must keep at least {count} training images of class {label} ({real.class_names[label]}),"
-                    f" got {len(members)} (widen the window or make the segment smaller)"
-                )
-        else:
+        if not windowed:
             members = members[torch.randperm(len(members), generator=rng.generator(stream, "order", label))]
-        times = taken[members]
-        if windowed:
-            # First every image taken less often than the `count`-th least taken one; the places that are left are
-            # spread over those taken exactly as often as it.
-            most = times.sort().values[count - 1]
-            rest = members[times == most]
-            chosen = torch.zeros(len(real), dtype=torch.bool)
-            chosen[members[times < most]] = True
-            chosen[rest[_spread(weights[rest], count - int((times < most).sum()))]] = True
-            rows.append(members[chosen[members]])
-        else:
-            rows.append(members[times.argsort(stable=True)[:count]])
+            rows.append(members[taken[members].argsort(stable=True)[:count]])
+            continue
+        assert rank is not None, "differing weights come from ranks"
+        members = members[torch.argsort(rank[members], stable=True)]
+        members = members[weights[members] > 0]
+        if len(members) < count:
+            raise ConfigError(
+                f"window: must keep at least {count} training images of class {label} ({real.class_names[label]}),"
+                f" got {len(members)} (widen the window or make the segment smaller)"
+            )
+        rows.append(members[_evenly(weights[members], taken[members], count)])
     return torch.stack(rows)
 
 
@@ -83,6 +73,15 @@ def class_members(real: LabelledImages, label: int, count: int) -> Int64[Tensor,
             " (fewer images per class or a smaller factor need fewer)"
         )
     return members
+
+
+def _evenly(weights: Float[Tensor, " n"], times: Int64[Tensor, " n"], count: int) -> Bool[Tensor, " n"]:
+    # First every image taken less often than the `count`-th least taken one; the places that are left are spread over
+    # those taken exactly as often as it.
+    level = times.sort().values[count - 1]
+    chosen, rest = times < level, torch.nonzero(times == level).flatten()
+    chosen[rest[_spread(weights[rest], count - int(chosen.sum()))]] = True
+    return chosen
 
 
 def _spread(weights: Float[Tensor, " n"], count: int) -> Int64[Tensor, " t"]:

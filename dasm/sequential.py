@@ -51,6 +51,7 @@ class Sequential:
         given = self.experts is not None or not objective.needs_experts
         require(given, f"experts must be given for {type(objective).__name__.lower()}", self.experts)
         if self.experts is not None:
+            require(objective.needs_experts, "experts must be left out for objectives that follow none", self.experts)
             self.experts.check(objective.epochs_needed, network)
 
     def distil(

@@ -1,4 +1,4 @@
-"""What is kept as a table, in and out: segments and difficulty as Parquet; and trained networks, as safetensors.
+"""What is kept as a table, in and out: segments and difficulty as Parquet.
 
 The same content gives the same bytes: no time, host or path is written. Files are written under a temporary name,
 synced and renamed, so that a reader never sees half of one. A segment is in the Hugging Face image convention:
@@ -6,7 +6,7 @@ synced and renamed, so that a reader never sees half of one. A segment is in the
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.images.png import from_png, to_png
-from dasm.networks import Classifier
 from dasm.storage.files import write_atomically
 from dasm.storage.hugging_face import features
 from dasm.storage.lineage import FIELDS, Lineage, content, naming, verify
@@ -167,24 +165,3 @@ def read_difficulty(path: Path) -> Difficulty:
     table, _ = read_table(path, "difficulty/1")
     columns = {name: torch.tensor(table[name].to_numpy()) for name in ("score", "spread", "right")}
     return Difficulty(**columns, labels=torch.tensor(table["label"].to_numpy()))
-
-
-def write_networks(folder: Path, networks: Sequence[Sequence[Classifier]]) -> None:
-    """Write the snapshots of each network as `e<network>-t<snapshot>.safetensors`."""
-    for j, snapshots in enumerate(networks):
-        for t, snapshot in enumerate(snapshots):
-            state = {name: tensor.cpu().contiguous() for name, tensor in snapshot.state_dict().items()}
-            write_atomically(folder / f"e{j}-t{t}.safetensors", lambda file, state=state: save_file(state, file))  # type: ignore[misc]
-
-
-def read_networks(
-    folder: Path, build: Callable[[], Classifier], networks: int, snapshots: int
-) -> list[list[Classifier]]:
-    """Read what `write_networks` wrote into classifiers made by `build`."""
-
-    def read(path: Path) -> Classifier:
-        network = build()
-        network.load_state_dict(load_file(path))
-        return network.eval()
-
-    return [[read(folder / f"e{j}-t{t}.safetensors") for t in range(snapshots)] for j in range(networks)]

@@ -6,6 +6,7 @@ k classes, d features, j evaluators, f multi-formation factor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from operator import attrgetter
 from typing import final
 
@@ -47,7 +48,7 @@ class LabelledImages:
     def __post_init__(self) -> None:
         """Refuse what no network could read, and labels that name no class.
 
-        Labels on a GPU, which would have to be waited for, are of sets that were made on the CPU.
+        Labels on a GPU are not checked: that would wait for it, and they were checked on the CPU.
         """
         read = self.images.dtype == torch.uint8 or self.images.is_floating_point()
         require(read, "images must be 8-bit or floating point", self.images.dtype)
@@ -127,8 +128,13 @@ def join(parts: Sequence[LabelledImages]) -> LabelledImages:
 
 
 def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:
-    """Return the first set, the first two as one, and so on to all of them."""
-    return [*(join(parts[:count]) for count in range(1, len(parts))), join(parts)]
+    """Return the first set, the first two as one, and so on to all of them; the shorter ones are views of the whole."""
+    whole, found = join(parts), []
+    for size in accumulate(map(len, parts)):
+        # Views: copies of every prefix would be half as many times the whole as there are parts.
+        targets = None if whole.targets is None else whole.targets[:size]
+        found.append(replace(whole, images=whole.images[:size], labels=whole.labels[:size], targets=targets))
+    return [*found[:-1], whole]
 
 
 @final

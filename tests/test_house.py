@@ -17,6 +17,7 @@ REQUIRED = {
     "dasm.windows.anchor": {"window"},
     "dasm.windows.group": {"sizes"},
     "dasm.windows.linear": {"planned_segments"},
+    "dasm.windows.reversed": {"planned_segments"},
     "dasm.windows.soft": {"window"},
     "dasm.windows.static": {"window"},
     "dasm.data.image_folder": {"root"},

@@ -204,6 +204,7 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_trained(method, tr
             "selection": replace(method.selection, score=Forgetting())
         },
         r"^experts must be given for mtt, got None$": {"matching": follows},
+        r"^experts must be left out for objectives that follow none, got Experts\(": {"experts": experts},
         r"^experts\.epochs must be >= 3, got 2$": {"matching": follows, "experts": replace(experts, epochs=2)},
         r"^experts\.trainer\.network must be that of the matching, ConvNet\(width=4.*, got ConvNet\(width=8": {
             "matching": follows,

@@ -14,22 +14,19 @@ from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
 from dasm.images.png import from_png, to_png
 from dasm.machine.counts import Counts
-from dasm.networks.convnet import ConvNet
 from dasm.storage.files import write_atomically
 from dasm.storage.results import write_results
 from dasm.tables import (
-    read_networks,
     read_segment,
     read_segments,
     read_table,
     read_window,
     write_difficulty,
-    write_networks,
     write_segment,
     write_table,
 )
 from dasm.types import Segment
-from tests.handmade import difficulty_of, equal_states, with_batch_norm, write_chain
+from tests.handmade import difficulty_of, write_chain
 
 NAMES = ("cat", "dog")
 
@@ -117,29 +114,6 @@ def test_difficulty_comes_back_as_weights_and_ranks(tmp_path):
     assert table["index"].to_pylist() == [0, 1, 2, 3, 4]
     assert table["score"].to_pylist() == difficulty.score.tolist()
     assert table["label"].to_pylist() == [0, 0, 0, 1, 1]
-
-
-def test_networks_come_back_bit_for_bit(tmp_path):
-    def build():
-        return ConvNet(width=4, depth=1).build((1, 8, 8), 3, 99)
-
-    networks = [[ConvNet(width=4, depth=1).build((1, 8, 8), 3, 10 * j + t) for t in range(2)] for j in range(3)]
-    write_networks(tmp_path, networks)
-    found = read_networks(tmp_path, build, 3, 2)
-    for mine, theirs in zip(networks, found, strict=True):
-        assert all(equal_states(a, b) for a, b in zip(mine, theirs, strict=True))
-    assert not any(network.training for snapshots in found for network in snapshots)
-
-
-def test_the_statistics_of_batch_norm_are_kept_and_nothing_stays_mapped(tmp_path):
-    network = with_batch_norm()
-    network(torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
-    write_networks(tmp_path, [[network]])
-    before = (tmp_path / "e0-t0.safetensors").read_bytes()
-    ((found,),) = read_networks(tmp_path, with_batch_norm, 1, 1)
-    assert equal_states(found, network)
-    write_networks(tmp_path, [[found]])
-    assert (tmp_path / "e0-t0.safetensors").read_bytes() == before
 
 
 def test_results_are_one_row_per_network(tmp_path):

@@ -90,6 +90,7 @@ def test_sets_are_joined_in_order_and_prefix_by_prefix():
     data = numbered_set([1, 0, 1, 2, 1])
     parts = [data.subset(torch.tensor(rows)) for rows in ([4, 1], [0], [3, 2])]
     assert [numbers(part.inputs()) for part in prefixes(parts)] == [[4, 1], [4, 1, 0], [4, 1, 0, 3, 2]]
+    assert len({part.images.untyped_storage().data_ptr() for part in prefixes(parts)}) == 1, "no copy for every prefix"
     whole = join(parts)
     assert whole.labels.tolist() == [1, 0, 1, 2, 1] and whole.class_names == data.class_names
     assert join([data]) is data

@@ -4,8 +4,9 @@ Only networks whose images do not see each other, and whose layers all have thei
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, final
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from dasm.machine.spread import evenly, spread, total
 
 # Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured.
 _PART_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
+
+# By the last module of a chain and the shape of its images; a network that is dropped takes its answer with it.
+_LARGEST: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]] = WeakKeyDictionary()
 
 _PLAIN: dict[type[nn.Module], Callable[[Any], Layer]] = {
     nn.ReLU: ReLU,
@@ -69,7 +73,7 @@ class Chain:
 
     def part(self, image_shape: tuple[int, ...]) -> int:
         """Return how many images of a shape make a part that fits, at least one."""
-        return max(1, _PART_BYTES[self._device.type] // _largest(tuple(self.modules), image_shape))
+        return max(1, _PART_BYTES[self._device.type] // _largest(self.modules, image_shape))
 
     @cached_property
     def _makers(self) -> list[Callable[[], Layer]]:
@@ -186,13 +190,14 @@ def _known(module: nn.Module) -> bool:
     return type(module) in _PLAIN
 
 
-@lru_cache(maxsize=8)
-def _largest(modules: tuple[nn.Module, ...], image_shape: tuple[int, ...]) -> int:
+def _largest(modules: Sequence[nn.Module], image_shape: tuple[int, ...]) -> int:
     # Bytes of the largest tensor of one image; sizes alone, so the answer holds whatever the weights become.
-    with torch.no_grad():
-        weight = next(parameter for module in modules for parameter in module.parameters())
-        x, largest = weight.new_zeros(1, *image_shape), 1
-        for module in modules:
-            x = module(x)
-            largest = max(largest, x.numel() * x.element_size())
-    return largest
+    known = _LARGEST.setdefault(modules[-1], {})
+    if image_shape not in known:
+        with torch.no_grad():
+            weight = next(parameter for module in modules for parameter in module.parameters())
+            x, known[image_shape] = weight.new_zeros(1, *image_shape), 1
+            for module in modules:
+                x = module(x)
+                known[image_shape] = max(known[image_shape], x.numel() * x.element_size())
+    return known[image_shape]

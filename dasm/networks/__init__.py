@@ -153,7 +153,7 @@ def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: Labelle
             rows = [answers(answer, data.inputs(batch), network.precision) for batch in indices]
     finally:
         network.train(was_training)
-    return torch.cat(rows).clone()
+    return torch.cat(rows)  # outside of inference mode, so that others may compute with it
 
 
 def fitting(network: Classifier, one: Float[Tensor, "1 c h w"], free: int) -> int:

@@ -1,1 +1,1 @@
-"""What lies on disk beside sets and difficulty (`dasm.tables`), and what it is called by."""
+"""What lies on disk beside sets and difficulty (`dasm.tables`), and the hashes that identify it."""

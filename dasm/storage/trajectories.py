@@ -1,6 +1,7 @@
 """Expert trajectories on disk: one safetensors file per expert, read only where somebody looks."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -20,7 +21,7 @@ def write_trajectories(folder: Path, trajectories: Iterable[Float[Tensor, "e p"]
     count = 0
     for trajectory in trajectories:
         tensors = {_KEY: trajectory.cpu().contiguous()}
-        write_atomically(folder / f"e{count}.safetensors", lambda file, tensors=tensors: save_file(tensors, file))  # type: ignore[misc]
+        write_atomically(folder / f"e{count}.safetensors", partial(save_file, tensors))
         count += 1
     return count
 

@@ -80,7 +80,7 @@ def edges(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64
     """Return the lowest and the highest rank fraction that the window is at, each averaged over the classes.
 
     It is where the weight is at least half of the class's largest: all of a hard window, the upper half of a soft one.
-    The upper edge is exclusive: a window that keeps everyone is (0, 1).
+    The upper edge is exclusive: a window that keeps every image is (0, 1).
     """
     lower, upper = [], []
     for label in labels.unique().tolist():

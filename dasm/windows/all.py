@@ -1,4 +1,4 @@
-"""Everyone (the control: sequential distillation without selection, as in SeqMatch, arXiv 2311.01570)."""
+"""Every image (the control: sequential distillation without selection, as in SeqMatch, arXiv 2311.01570)."""
 
 from dataclasses import dataclass
 from typing import final

@@ -1,7 +1,7 @@
 """Any window, with a share of every real batch drawn from the whole class.
 
 It keeps what is matched near the mean of the class, which SeqMatch (arXiv 2311.01570) and PDD (arXiv 2310.06982) match
-alone. The weights of a class are a mixture: `share` of them spread over everyone, the rest as the wrapped window has
+alone. The weights of a class are a mixture: `share` of them spread over every image, the rest as the wrapped window has
 it; the share of a batch holds on average.
 """
 
@@ -38,7 +38,7 @@ class Anchor(Window):
         weights = self.window(difficulty, progress).double()
         for label in difficulty.labels.unique().tolist():
             mine = difficulty.labels == label
-            # Weights of mean 1 in every class, so that a window that keeps everyone stays one without a window.
+            # Weights of mean 1 in every class, so that a window that keeps every image stays one without a window.
             mean = weights[mine].mean()
             weights[mine] = (1 - self.share) * weights[mine] / torch.where(mean > 0, mean, 1.0) + self.share
         return weights.float()

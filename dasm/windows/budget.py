@@ -26,7 +26,7 @@ class Budget(Window):
     """Position by budget.
 
     Attributes:
-        width: share of each class that is kept, in (0, 1]; 1 keeps everyone.
+        width: share of each class that is kept, in (0, 1]; 1 keeps every image.
         skip_hardest: share of each class at the hard end that is never reached, in [0, 1); 0.05 where labels are noisy.
         exponent: > 0; above 1 the window stays with easy images longer.
     """

@@ -1,4 +1,4 @@
-"""Everyone up to an upper edge that grows: easy images are kept, and harder ones join (a control).
+"""Every image up to an upper edge that grows: easy images are kept, and harder ones join (a control).
 
 Within-class rank fractions u (0 easiest) are kept in [0, b) with
 b = start + (1 - skip_hardest - start) * min(1, prefix_ipc / planned_ipc). It is the early phase of PAD (arXiv

@@ -32,7 +32,7 @@ class HardFilter(Window):
     drop: Literal["easiest", "hardest"] = "easiest"
 
     def __post_init__(self) -> None:
-        """Refuse to leave everyone out."""
+        """Refuse a share that keeps no image."""
         require(0 <= self.share < 1, "share must be in [0, 1)", self.share)
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:  # noqa: ARG002

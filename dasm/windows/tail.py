@@ -1,4 +1,4 @@
-"""Everyone from a lower edge upwards: later segments drop ever more easy images and never lose the hard ones.
+"""Every image from a lower edge upwards: later segments drop ever more easy images and never lose the hard ones.
 
 The lower edge is that of `budget`, a = (1 - width - skip_hardest) * min(1, prefix_ipc / planned_ipc) ** exponent;
 within-class rank fractions u are kept in [a, 1 - skip_hardest). It is the regime that PAD (arXiv 2408.03360) measured,

@@ -90,7 +90,8 @@ def against(
 def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
     """Describe the difficulty tables of an arm, a row per state.
 
-    `right` is a percentage; `spearman` is the correlation of the scores with those of the state before; `window` is the
+    `right` is a percentage; `spearman` is the correlation of the ranks inside a class, which windows go by,
+    with those of the state before; `window` is the
     mean score inside the window of the segment that follows, which a state after the last segment has not; `wrong` is
     what `wrong` returns of that window.
     """
@@ -106,9 +107,8 @@ def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
             "wrong": [wrong(state) if n < segments else math.nan for n, state in enumerate(states)],
         }
     )
-    ranks = [state["score"].rank() for state in states]
     # Constant scores have no order to compare.
-    varied = [rank if rank.nunique() > 1 else rank * math.nan for rank in ranks]
+    varied = [state["rank"] if state["score"].nunique() > 1 else state["rank"] * math.nan for state in states]
     return rows.assign(spearman=[math.nan, *(a.corr(b) for a, b in pairwise(varied))])
 
 

@@ -2,7 +2,7 @@
 
 from dasm.evaluators import Evaluators
 from dasm.images.store import read_split
-from dasm.tables import write_networks
+from dasm.storage.networks import write_networks
 from pipeline import layout, params
 from pipeline.work import runtime
 

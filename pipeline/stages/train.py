@@ -5,7 +5,8 @@ import shutil
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
 from dasm.segments import decoded_parts
-from dasm.tables import read_segments, write_networks
+from dasm.storage.networks import write_networks
+from dasm.tables import read_segments
 from pipeline import layout, methods, params
 from pipeline.work import runtime, twins
 from pipeline.work.networks import read_networks, tensors_of

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasm.evaluators import Evaluators
 from dasm.networks import Classifier
-from dasm.tables import read_networks as read
+from dasm.storage.networks import read_networks as read
 from dasm.types import LabelledImages
 
 

@@ -1,5 +1,8 @@
 """Written derivatives against autograd, which is slow and knows nothing of them."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -317,3 +320,13 @@ def test_operations_are_counted_by_hand(monkeypatch):
         chain_distance(network.chain(), images[None], labels[:1], target, lambda g, v: (g[0] * v[0]).sum() + g[1].sum())
     # On top of the first order: along the direction, and back, for the weights and (below them) for the tangent.
     assert counts.flops == (2 + 3) * first + (3 + 4) * second + (2 + 2) * head
+
+
+def test_a_network_that_is_dropped_is_not_kept_for_its_sizes():
+    network = ConvNet(width=4, depth=1).build((1, 8, 8), 3, 0)
+    body, chain = weakref.ref(network.body), Chain.of(network.body, network.head)
+    assert chain is not None
+    chain.part((1, 8, 8))
+    del network, chain
+    gc.collect()
+    assert body() is None

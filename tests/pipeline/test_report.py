@@ -244,9 +244,11 @@ def test_difficulty_is_summed_up_by_hand(study):
     states = [pd.read_parquet(study / f"data/difficulty/dasm/{n}.parquet") for n in range(4)]
     rows = summary.difficulty(states, len(states) - 1)
     for n in (1, 2, 3):
-        a, b = (np.argsort(np.argsort(states[i]["score"])) for i in (n - 1, n))
-        size = len(a)
-        assert rows["spearman"][n] == pytest.approx(1 - 6 * sum((a - b) ** 2) / (size * (size**2 - 1)))
+        inside = []
+        for label in states[0]["label"].unique():
+            a, b = (np.argsort(np.argsort(states[i].loc[states[i]["label"] == label, "score"])) for i in (n - 1, n))
+            inside.append(1 - 6 * sum((a - b) ** 2) / (len(a) * (len(a) ** 2 - 1)))
+        assert rows["spearman"][n] == pytest.approx(np.mean(inside)), "classes of one size"
     window = states[1][states[1]["weight"] > 0]["score"]
     assert rows["window"][1] == pytest.approx(float(window.mean()))
     assert np.isnan(rows["window"][3]), "no segment follows the last state"

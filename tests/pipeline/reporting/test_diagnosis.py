@@ -10,7 +10,7 @@ import torch
 from dasm import diagnosis as measured
 from dasm.errors import ConfigError
 from dasm.segments import stored_segment
-from dasm.tables import write_networks
+from dasm.storage.networks import write_networks
 from dasm.train import Trainer
 from dasm.types import Task
 from pipeline import layout, report
