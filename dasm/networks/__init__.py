@@ -21,9 +21,10 @@ from dasm.types import LabelledImages
 
 # On a CPU: large enough to keep two cores busy, small enough for 224-pixel images on a 4 GiB machine.
 _PREDICT_BATCH = 500
-# On a GPU the largest output of a layer may take this share of the free memory, and this many numbers: kernels count
-# them in 32 bits. Not measured.
-_PREDICT_SHARE, _PREDICT_NUMBERS = 1 / 8, 1 << 30
+# On a GPU the largest output of a layer may take this share of its memory, and this many numbers: kernels count them in
+# 32 bits. Of all of its memory, free or not: last bits depend on the size of a batch, and must not on who else is there.
+# Not measured.
+_PREDICT_SHARE, _PREDICT_NUMBERS = 1 / 16, 1 << 30
 
 
 @final
@@ -147,8 +148,8 @@ def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: Labelle
     try:
         with torch.inference_mode(), products(network.precision, device.type):
             one = data.mean.new_zeros(1, *data.image_shape)
-            free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-            size = _PREDICT_BATCH if free is None else fitting(network, one, free)
+            memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+            size = _PREDICT_BATCH if memory is None else fitting(network, one, memory)
             indices = torch.arange(len(data), device=device).split(size)
             rows = [answers(answer, data.inputs(batch), network.precision) for batch in indices]
     finally:
@@ -156,12 +157,12 @@ def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: Labelle
     return torch.cat(rows)  # outside of inference mode, so that others may compute with it
 
 
-def fitting(network: Classifier, one: Float[Tensor, "1 c h w"], free: int) -> int:
-    """Return how many images like `one` a batch may have on a GPU with so many bytes free, by the largest layer."""
+def fitting(network: Classifier, one: Float[Tensor, "1 c h w"], memory: int) -> int:
+    """Return how many images like `one` a batch may have on a GPU of so many bytes, by the largest layer."""
     with counts.aside(), watched(network) as seen:
         network(one)
     largest = max(seen.largest, one.numel() * one.element_size())
-    limit = min(free * _PREDICT_SHARE, _PREDICT_NUMBERS * one.element_size())
+    limit = min(memory * _PREDICT_SHARE, _PREDICT_NUMBERS * one.element_size())
     return max(1, int(limit / largest))
 
 

@@ -90,7 +90,7 @@ def train_all(
         )
     if most is None and data.labels.is_cuda:
         one = data.mean.new_zeros(1, *data.image_shape)
-        most = at_once(trainer, data.num_classes, one, torch.cuda.mem_get_info(one.device)[0])
+        most = at_once(trainer, data.num_classes, one, torch.cuda.mem_get_info(one.device)[1])
     most = most or len(streams)
     kept = []
     for first in range(0, len(streams), most):
@@ -110,16 +110,16 @@ def fit(trainer: Trainer, data: LabelledImages) -> bool:
     return in_blocks(trainer.recipe) and all(type(leaf) in _BATCHED for leaf in leaves)
 
 
-def at_once(trainer: Trainer, num_classes: int, one: Float[Tensor, "1 c h w"], free: int) -> int:
-    """Return how many networks may be trained at once on images like `one` with so many bytes of a GPU free.
+def at_once(trainer: Trainer, num_classes: int, one: Float[Tensor, "1 c h w"], memory: int) -> int:
+    """Return how many networks may be trained at once on images like `one` on a GPU of so many bytes.
 
-    What a layer puts out is kept for the way back, and its gradient is as large; half of the memory stays free. Not
-    measured.
+    What a layer puts out is kept for the way back, and its gradient is as large; three quarters of the memory stay for
+    everything else. It does not matter how much is free, because last bits depend on the company. Not measured.
     """
     network = trainer.network.build((one.shape[1], one.shape[2], one.shape[3]), num_classes, 0).to(one.device)
     with counts.aside(), watched(network) as seen, torch.no_grad():
         network(one)
-    return max(1, int(free / 2 / (2 * seen.outputs * trainer.recipe.batch_size)))
+    return max(1, int(memory / 4 / (2 * seen.outputs * trainer.recipe.batch_size)))
 
 
 def _together(

@@ -101,12 +101,12 @@ def test_a_precision_that_does_not_exist_is_refused():
         build(Recipe, {"precision": "fp16"}, "recipe")
 
 
-def test_a_batch_takes_an_eighth_of_the_memory_that_is_free():
+def test_a_batch_takes_a_sixteenth_of_the_memory_free_or_not():
     network = ConvNet(width=8, depth=2).build((3, 16, 16), 4, 0)
     one = torch.zeros(1, 3, 16, 16)
     largest = 8 * 16 * 16 * 4
-    assert fitting(network, one, 8 * 100 * largest) == 100
-    assert fitting(network, one, 8 * 100 * largest - 1) == 99
+    assert fitting(network, one, 16 * 100 * largest) == 100
+    assert fitting(network, one, 16 * 100 * largest - 1) == 99
     assert fitting(network, one, 1) == 1
     assert fitting(network, one, 1 << 60) == (1 << 30) // (8 * 16 * 16), "no kernel counts beyond 32 bits"
 

@@ -66,8 +66,8 @@ def test_no_more_networks_are_trained_at_once_than_the_memory_holds(double, monk
     data, sizes = double(make_blobs(4, 0)), []
     trainer = Trainer(network=MLP(width=4, depth=1), recipe=RECIPE)
     one = torch.zeros(1, 1, 8, 8)
-    needed = 2 * 2 * 20 * (64 + 4 + 4 + 3) * 8  # flat pixels, a linear layer, its ReLU, the logits
-    assert [at_once(trainer, 3, one, free) for free in (3 * needed, 3 * needed - 1, 1)] == [3, 2, 1]
+    needed = 4 * 2 * 20 * (64 + 4 + 4 + 3) * 8  # flat pixels, a linear layer, its ReLU, the logits
+    assert [at_once(trainer, 3, one, memory) for memory in (3 * needed, 3 * needed - 1, 1)] == [3, 2, 1]
     loop, whole = both(trainer, data, 5, [3, 4, 5])
     plain = side_by_side._together
     monkeypatch.setattr(
