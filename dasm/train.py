@@ -1,7 +1,8 @@
 """The only supervised training loop: matching networks, evaluators and benchmarks all learn here.
 
 Settings of IDC (arXiv 2205.14959) by default: SGD, the rate cut to a fifth at 2/3 and 5/6 of the steps, an
-augmentation per image, CutMix on half of the batches. Training is counted in steps, never in epochs, so that sets of
+augmentation per image, CutMix on half of the batches (where ours departs from its code: `dasm.augment`,
+`dasm.steps.orders`). Training is counted in steps, never in epochs, so that sets of
 different sizes get equal compute.
 """
 

@@ -2,6 +2,7 @@
 
 Deviations from iCaRL:
 1. Features are not normalised to unit length, as in IDC (arXiv 2205.14959).
+2. They are those of state 0, of a network trained on real images as briefly as the study says, not to the end.
 DeepCore's herding takes the *worst* image at every step; the numbers printed for it are not those of this rule.
 """
 

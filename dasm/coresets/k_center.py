@@ -4,6 +4,7 @@ Deviations from the paper:
 1. Class by class, as DeepCore (arXiv 2204.08499) does.
 2. It begins with the image nearest to the mean of the class; the paper begins with images labelled before, DeepCore
    with one drawn at random.
+3. Features are those of state 0, of a network trained on real images as briefly as the study says, not to the end.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,9 @@
 The largest cluster comes first. A prefix of t images is then the middles of the t largest clusters, a coreset, but not
 the k-means of t clusters: centres differ for every count.
 
-Deviation from DC-BENCH: 1. Lloyd's algorithm of scikit-learn from a k-means++ start that the study seeds.
+Deviations from DC-BENCH:
+1. Lloyd's algorithm of scikit-learn from a k-means++ start that the study seeds.
+2. Features are those of state 0, of a network trained on real images as briefly as the study says, not to the end.
 """
 
 import warnings

@@ -22,8 +22,8 @@ from dasm.types import LabelledImages
 # On a CPU: large enough to keep two cores busy, small enough for 224-pixel images on a 4 GiB machine.
 _PREDICT_BATCH = 500
 # On a GPU the largest output of a layer may take this share of its memory, and this many numbers: kernels count them in
-# 32 bits. Of all of its memory, free or not: last bits depend on the size of a batch, and must not on who else is there.
-# Not measured.
+# 32 bits. Of all of its memory, free or not: last bits depend on the size of a batch, and must not on the company. Not
+# measured.
 _PREDICT_SHARE, _PREDICT_NUMBERS = 1 / 16, 1 << 30
 
 

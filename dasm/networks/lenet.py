@@ -1,4 +1,8 @@
-"""LeNet with ReLU and max pooling, a small unseen network (LeCun et al., 1998; in the list of DC, arXiv 2006.05929)."""
+"""LeNet with ReLU and max pooling, a small unseen network (LeCun et al., 1998; in the list of DC, arXiv 2006.05929).
+
+Difference from DC's code: the first convolution keeps the size of colour images too, so that its last layers read 576
+features of 32 pixels a side, not 400.
+"""
 
 from dataclasses import dataclass
 from typing import final

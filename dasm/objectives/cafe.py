@@ -16,6 +16,8 @@ Differences from CAFE's released code:
 6. Pixels are clamped to [0, 1] after every update (CAFE never clamps), because segments are frozen as 8-bit images.
 7. A segment starts from real images; CAFE starts from noise.
 8. Real batches run through the window epoch by epoch instead of being drawn anew every time.
+9. Channels are divided by their deviation over all pixels; CAFE divides those of CIFAR by smaller numbers (0.20),
+   so that at the same learning rate its pixels move 0.6 to 0.7 times as far as here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -10,6 +10,8 @@ Differences from DC's released code:
 3. Real batches run through the window epoch by epoch instead of being drawn anew every time.
 4. Sizes that DC's table of loops leaves out take the next larger one.
 5. Batch-normalised networks are seen in training mode; DC freezes their statistics first.
+6. Channels are divided by their deviation over all pixels; DC divides those of CIFAR by smaller numbers (0.20),
+   so that at the same learning rate its pixels move 0.6 to 0.7 times as far as here.
 """
 
 from collections.abc import Iterator

@@ -7,6 +7,10 @@ should lie where that of the real set lies. No network is ever trained. Differen
 2. Real batches run through the window epoch by epoch instead of being drawn anew every time.
 3. As many classes go through the network in one batch as memory allows; all of them, as in DM, where batches are
    normalised, and elsewhere it makes no difference.
+4. Channels are divided by their deviation over all pixels; DM divides those of CIFAR by smaller numbers (0.20),
+   so that at the same learning rate its pixels move 0.6 to 0.7 times as far as here.
+
+DM's learning rate of the pixels is 1, but 10 for CIFAR-10 from 100 images per class on, over 20,000 updates.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -46,7 +46,7 @@ class MTT(Objective):
         min_start_epoch: the earliest epoch to start from (0 in MTT).
         max_start_epoch: the first epoch not to start from (25 in MTT).
         current_max_start_epoch: that of the first iteration, if the range grows (DATM); None has it whole at once.
-        expansion_end: iteration at which a growing range is whole (3000 in DATM).
+        expansion_end: iteration at which a growing range is whole (1000 or 2000 in most of DATM's settings).
         threshold: distance above which an iteration is skipped (1 in DATM); None skips none.
         synthetic_batch: decoded images per step, all classes together; None takes all, as MTT does by default.
         step_size: alpha of the student at the first iteration (0.01 in MTT).

@@ -7,7 +7,7 @@ released code:
 1. Images start from real ones, as every segment of this project does, not from noise. That is where a window acts; it
    can also act on the statistics (`statistics`), an idea of PSM and CUDD (arXiv 2405.09150).
 2. Augmentation is that of `dasm.augment`, one draw per batch: flips, and shifts that let in the mean colour, where
-   SRe2L has random resized crops and shifts that let in the other side.
+   SRe2L has random resized crops for ImageNet, and shifts alone, that let in the other side, for CIFAR.
 3. All images per class are optimised side by side, in batches of one per class. Adam moves each pixel by its own
    history, so nothing changes but the streams.
 4. The teacher learns by the recipe of the matching network. Every segment trains its own.

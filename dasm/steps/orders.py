@@ -1,4 +1,9 @@
-"""What one training step draws on the host: which images, and what CutMix (arXiv 1905.04899) does to them."""
+"""What one training step draws on the host: which images, and what CutMix (arXiv 1905.04899) does to them.
+
+Difference from CutMix's and IDC's code: the box has its middle and its edges anywhere before they are cut to whole
+pixels; there the side is rounded down first and the middle is a whole pixel, so that on images of 8 pixels a box covers
+23 % on average, here 31 % (30 against 32 % at 32 pixels).
+"""
 
 from functools import lru_cache
 
