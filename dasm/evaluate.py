@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.networks import Classifier, Network, finite, predict
 from dasm.steps.together import Training, train_all
 from dasm.train import Recipe, Trainer
@@ -40,8 +40,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.steps >= 1, "steps must be >= 1", self.steps)
-        require(self.seeds >= 1, "seeds must be >= 1", self.seeds)
+        at_least(self, 1, "steps", "seeds")
 
 
 @final

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier
 from dasm.steps.together import Training, train_all
 from dasm.train import Trainer
@@ -43,8 +43,7 @@ class Evaluators:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.networks >= 1, "networks must be >= 1", self.networks)
-        require(self.snapshots >= 1, "snapshots must be >= 1", self.snapshots)
+        at_least(self, 1, "networks", "snapshots")
         require(self.steps >= self.snapshots, "steps must be >= snapshots", self.steps)
         require(self.teacher_steps >= self.snapshots, "teacher_steps must be >= snapshots", self.teacher_steps)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least, require, within
 from dasm.history import History
 from dasm.machine import ranks
 from dasm.machine.counts import counting
@@ -57,9 +57,8 @@ class Matching:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.factor >= 1, "factor must be >= 1", self.factor)
-        require(self.patience is None or self.patience >= 1, "patience must be >= 1", self.patience)
-        require(0 <= self.tolerance < 1, "tolerance must be in [0, 1)", self.tolerance)
+        at_least(self, 1, "factor", "patience")
+        within(self, "[0, 1)", "tolerance")
         joins = self.objective.joins_prefix or not self.match_prefix
         name = type(self.objective).__name__.lower()
         require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)

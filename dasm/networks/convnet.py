@@ -11,7 +11,7 @@ from typing import Literal, final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network
 
 _GROUPS = 4  # as in DC
@@ -37,8 +37,7 @@ class ConvNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
-        require(self.depth is None or self.depth >= 1, "depth must be >= 1", self.depth)
+        at_least(self, 1, "width", "depth")
         if self.norm == "group":
             require(self.width % _GROUPS == 0, f"width must be a multiple of {_GROUPS} for group norm", self.width)
 

@@ -13,7 +13,7 @@ from typing import final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network, halvings, out_of_place
 
 
@@ -32,7 +32,7 @@ class DenseNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.growth >= 1, "growth must be >= 1", self.growth)
+        at_least(self, 1, "growth")
         require(len(self.blocks) == 4 and min(self.blocks) >= 1, "blocks must be four numbers >= 1", self.blocks)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network
 
 
@@ -42,11 +42,8 @@ class ViT(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network and heads that do not divide the width."""
-        require(self.depth >= 1, "depth must be >= 1", self.depth)
-        require(self.heads >= 1, "heads must be >= 1", self.heads)
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "depth", "heads", "width", "patch")
         require(self.width % self.heads == 0, f"width must be a multiple of {self.heads} heads", self.width)
-        require(self.patch is None or self.patch >= 1, "patch must be >= 1", self.patch)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, height, width = image_shape

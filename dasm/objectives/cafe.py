@@ -29,7 +29,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.features import class_means, layer_features, siamese_pairs
 from dasm.objective_parts.shared import SharedTransforms
@@ -77,13 +77,9 @@ class CAFE(Objective):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require(len(self.layer_weights) >= 1, "layer_weights must hold at least one weight", self.layer_weights)
-        for name in ("embedding_weight", "discrimination", "settled", "moved"):
-            require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
-        for name in ("real_batch", "test_batch", "most_updates", "most_epochs"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1", getattr(self, name))
-        require(self.checks >= 2, "checks must be >= 2", self.checks)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 0, "embedding_weight", "discrimination", "settled", "moved")
+        at_least(self, 1, "real_batch", "test_batch", "most_updates", "most_epochs", "synthetic_batch")
+        at_least(self, 2, "checks")
 
     @property
     def rule(self) -> PixelRule:

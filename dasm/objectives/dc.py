@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.objective_parts.condensation import Condensing, class_distances
 from dasm.objectives import Objective, State, Surroundings
@@ -52,11 +52,8 @@ class DC(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        for name in ("synthetic_batch", "outer"):
-            require((value := getattr(self, name)) is None or value >= 1, f"{name} must be >= 1", value)
-        require(self.inner is None or self.inner >= 0, "inner must be >= 0", self.inner)
-        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
+        at_least(self, 1, "real_batch", "synthetic_batch", "outer", "refresh")
+        at_least(self, 0, "inner")
 
     @property
     def rule(self) -> PixelRule:

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
@@ -53,9 +53,7 @@ class DM(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 1, "real_batch", "synthetic_batch")
 
     @property
     def rule(self) -> PixelRule:

@@ -26,7 +26,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.chains.chain import Chain
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
@@ -83,14 +83,10 @@ class Gradient(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        require(self.synthetic_batch >= 1, "synthetic_batch must be >= 1", self.synthetic_batch)
-        require(self.inner_iterations >= 1, "inner_iterations must be >= 1", self.inner_iterations)
-        require(self.network_images >= 0, "network_images must be >= 0", self.network_images)
-        require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
-        require(self.prefix_period >= 1, "prefix_period must be >= 1", self.prefix_period)
-        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
-        require(self.reference_side >= 1, "reference_side must be >= 1", self.reference_side)
+        at_least(
+            self, 1, "real_batch", "synthetic_batch", "inner_iterations", "prefix_period", "refresh", "reference_side"
+        )
+        at_least(self, 0, "network_images", "prefix_steps")
 
     @property
     def period(self) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
-from dasm.errors import require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.unroll import Journey, Step
@@ -73,20 +73,15 @@ class MTT(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.student_steps >= 1, "student_steps must be >= 1", self.student_steps)
-        require(self.expert_epochs >= 1, "expert_epochs must be >= 1", self.expert_epochs)
-        require(self.min_start_epoch >= 0, "min_start_epoch must be >= 0", self.min_start_epoch)
+        at_least(self, 1, "student_steps", "expert_epochs", "expansion_end", "synthetic_batch")
+        at_least(self, 0, "min_start_epoch", "step_size_rate")
+        within(self, "[0, 1)", "step_size_momentum")
         first = self.max_start_epoch if self.current_max_start_epoch is None else self.current_max_start_epoch
         rule = "start epochs must be min_start_epoch < current_max_start_epoch <= max_start_epoch"
         epochs = (self.min_start_epoch, first, self.max_start_epoch)
         require(self.min_start_epoch < first <= self.max_start_epoch, rule, epochs)
-        require(self.expansion_end >= 1, "expansion_end must be >= 1", self.expansion_end)
         require(self.threshold is None or self.threshold > 0, "threshold must be > 0", self.threshold)
-        batch = self.synthetic_batch
-        require(batch is None or batch >= 1, "synthetic_batch must be >= 1", batch)
         require(self.step_size > 0, "step_size must be > 0", self.step_size)
-        require(self.step_size_rate >= 0, "step_size_rate must be >= 0", self.step_size_rate)
-        require(0 <= self.step_size_momentum < 1, "step_size_momentum must be in [0, 1)", self.step_size_momentum)
 
     @property
     def epochs_needed(self) -> int:

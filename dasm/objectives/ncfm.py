@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import require
+from dasm.errors import at_least, within
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.features import siamese_pairs
@@ -68,12 +68,9 @@ class NCFM(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        for name in ("frequencies", "networks", "epochs", "real_batch"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1", getattr(self, name))
-        require(0 <= self.amplitude <= 1, "amplitude must be in [0, 1]", self.amplitude)
-        require(self.calibration >= 0, "calibration must be >= 0", self.calibration)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 1, "frequencies", "networks", "epochs", "real_batch", "synthetic_batch")
+        within(self, "[0, 1]", "amplitude")
+        at_least(self, 0, "calibration")
 
     @property
     def rule(self) -> PixelRule:
