@@ -22,8 +22,8 @@ class Protocol:
 
     Attributes:
         recipe: of every network.
-        steps: optimiser steps, the same for a set of 10 images and for the full data.
-        seeds: networks trained per set and architecture.
+        steps: optimiser steps, >= 1, the same for a set of 10 images and for the full data.
+        seeds: networks trained per set and architecture, >= 1.
         order: `shuffled` draws batches from the whole set; `stagewise` trains on its first segment, then on the first
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).

@@ -35,9 +35,9 @@ class Experts:
         trainer: the architecture has to be that of the matching network. MTT's recipe: SGD with a learning
             rate of 0.01 that stays (`decay_at: []`), momentum 0, weight decay 0, batches of 256, every operation of
             DSA, no CutMix.
-        number: experts (100 in MTT).
-        epochs: passes through the window (50 in MTT); the weights are kept after each.
-        prefix_steps: optimiser steps on the decoded segments so far, before the first epoch; 0 starts from fresh
+        number: experts, >= 1 (100 in MTT).
+        epochs: passes through the window, >= 1 (50 in MTT); the weights are kept after each.
+        prefix_steps: optimiser steps on the decoded segments so far, before the first epoch, >= 0; 0 starts from fresh
             networks whatever there is.
         prefix_recipe: of those steps; None takes the trainer's.
     """

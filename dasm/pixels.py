@@ -30,7 +30,7 @@ class PixelRule:
             the side of an oblong image is that of a square of its area. It follows the *planned* images per class, so
             that at equal total iterations every stored image moves as far as in joint distillation (A14) where a
             segment is matched alone. In a union with the frozen images, a new one has a smaller part of the class mean.
-        reference_side: pixels a side for which the rate is meant.
+        reference_side: pixels a side for which the rate is meant, >= 1.
         normalised: the rate is meant for normalised pixels x = (p - mean) / std, in which most papers keep their sets;
             the same step in p is std ** 2 times the gradient for SGD, and std times the step for Adam.
         schedule: `constant`, or `cosine` to zero over the segment's iterations.

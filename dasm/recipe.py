@@ -15,12 +15,12 @@ class Recipe:
     """How a network learns; the defaults are IDC's.
 
     Attributes:
-        batch_size: images per step; smaller sets are taken whole.
-        learning_rate: of SGD, at the start.
+        batch_size: images per step, >= 1; smaller sets are taken whole.
+        learning_rate: of SGD, at the start, > 0.
         momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty of SGD.
-        decay: factor of the learning rate at each of `decay_at`; in trainings of a known length alone, so not while a
-            network learns between pixel updates (gradient, dc, dsa, cafe), which IDC does at one rate.
+        weight_decay: L2 penalty of SGD, >= 0.
+        decay: factor of the learning rate at each of `decay_at`, in (0, 1]; in trainings of a known length alone, so
+            not while a network learns between pixel updates (gradient, dc, dsa, cafe), which IDC does at one rate.
         decay_at: fractions of the steps, in [0, 1].
         augmentation: operations of `dasm.augment`, drawn per image. Leave `cutout` out when CutMix is on (IDC).
         cutmix: share of batches with CutMix (arXiv 1905.04899), in [0, 1].

@@ -29,7 +29,7 @@ class ImageFolder(Dataset):
 
     Attributes:
         root: the folder.
-        size: pixels per side to resize and cut to; without one, all images must have one size.
+        size: pixels per side to resize and cut to, >= 1; without one, all images must have one size.
         color: convert every image to `rgb` or `grey`.
         test: share of all images held out for the benchmark where there is no folder for it, in (0, 1).
         validation: share of the training images (without split folders: of all images) held out for choices where

@@ -54,7 +54,7 @@ class ImageReader:
 
     Attributes:
         color: convert every image to `rgb` or `grey`.
-        size: pixels per side of the square that is cut out; without one, images stay as they are.
+        size: pixels per side of the square that is cut out, >= 1; without one, images stay as they are.
     """
 
     color: Color = "rgb"

@@ -23,9 +23,9 @@ class ConvNet(Network):
     """Depth x (convolution, normalisation, ReLU, halving of the sides), then one linear layer.
 
     Attributes:
-        width: channels of every block (128 in DC and IDC).
-        depth: number of blocks, each halving the sides. `null` is 2 up to 16 pixels on the smaller side, 3 up to 32
-            (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256 (RDED, arXiv 2312.03526).
+        width: channels of every block, >= 1, with norm `group` a multiple of 4 (128 in DC and IDC).
+        depth: number of blocks, >= 1, each halving the sides. `null` is 2 up to 16 pixels on the smaller side, 3 up to
+            32 (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256 (RDED, arXiv 2312.03526).
         norm: `instance` is group normalisation with one channel per group, `group` with four groups, `layer` is over
             channels, height and width with a scale and shift for each, all as in DC; `none` leaves it out. `batch`
             alone keeps statistics: in training, an image's logits depend on its company.

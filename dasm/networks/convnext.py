@@ -23,8 +23,8 @@ class ConvNeXt(Network):
     """Four stages of 7x7 depthwise blocks with layer normalisation and GELU, global average pooling, one linear layer.
 
     Attributes:
-        width: channels of the first stage; every other doubles them (96 for T).
-        depths: blocks of the four stages.
+        width: channels of the first stage, >= 1; every other doubles them (96 for T).
+        depths: blocks of the four stages, each >= 1.
     """
 
     width: int = 96

@@ -23,8 +23,8 @@ class DenseNet(Network):
     """Four dense blocks with batch normalisation and a halving between them, global average pooling, one linear layer.
 
     Attributes:
-        growth: channels that every layer adds; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
-        blocks: layers of the four dense blocks.
+        growth: channels that every layer adds, >= 1; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
+        blocks: layers of the four dense blocks, each >= 1.
     """
 
     growth: int = 32

@@ -16,8 +16,8 @@ class MLP(Network):
     """Fully connected ReLU layers over the flattened image.
 
     Attributes:
-        width: units of every hidden layer (128 in DC).
-        depth: number of hidden layers (2 in DC).
+        width: units of every hidden layer, >= 1 (128 in DC).
+        depth: number of hidden layers, >= 1 (2 in DC).
     """
 
     width: int = 128

@@ -28,7 +28,7 @@ class ResNet(Network):
 
     Attributes:
         depth: 10 (one block per stage, IDC's unseen network) and 18 have basic blocks, 50 has bottlenecks.
-        width: channels of the first stage; 32 is IDC's ResNet-10 for CIFAR.
+        width: channels of the first stage, >= 1; 32 is IDC's ResNet-10 for CIFAR.
         norm: `instance` is group normalisation with one channel per group (DC, arXiv 2006.05929).
     """
 

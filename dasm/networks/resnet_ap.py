@@ -30,7 +30,7 @@ class ResNetAP(Network):
 
     Attributes:
         depth: 10 has one block per stage (IDC's for ImageNet), 18 has two.
-        width: channels of the first stage.
+        width: channels of the first stage, >= 1.
         norm: `instance` is group normalisation with one channel per group (IDC's for matching).
     """
 

@@ -29,7 +29,7 @@ class VGG(Network):
     """Eight 3x3 convolutions with normalisation, ReLU and 2x2 max pooling, global average pooling, one linear layer.
 
     Attributes:
-        width: channels of the first convolution; the last four have eight times as many.
+        width: channels of the first convolution, >= 1; the last four have eight times as many.
         norm: `instance` is group normalisation with one channel per group (DC's default).
     """
 

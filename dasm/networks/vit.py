@@ -29,10 +29,10 @@ class ViT(Network):
     """Patches and a class token with learned positions, pre-norm transformer blocks, one linear layer on the token.
 
     Attributes:
-        width: features per token, a multiple of `heads` (192 in DeiT-Ti).
-        depth: number of blocks (12 in DeiT-Ti).
-        heads: of every attention (3 in DeiT-Ti).
-        patch: side of a patch; `null` takes 2 up to 16 pixels, 4 up to 32, 8 up to 64 and 16 above.
+        width: features per token, >= 1, a multiple of `heads` (192 in DeiT-Ti).
+        depth: number of blocks, >= 1 (12 in DeiT-Ti).
+        heads: of every attention, >= 1 (3 in DeiT-Ti).
+        patch: side of a patch, >= 1; `null` takes 2 up to 16 pixels, 4 up to 32, 8 up to 64 and 16 above.
     """
 
     width: int = 192

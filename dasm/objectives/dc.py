@@ -35,12 +35,12 @@ class DC(Objective):
     """Cosine distance between class-wise gradients, no augmentation.
 
     Attributes:
-        real_batch: real images per class and iteration (256 in DC); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DC).
-        outer: pixel updates per network; None takes DC's number for the images per class, which ends at 50.
-        inner: epochs over the whole synthetic set between two pixel updates; None likewise.
+        real_batch: real images per class and iteration, >= 1 (256 in DC); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (DC).
+        outer: pixel updates per network, >= 1; None takes DC's number for the images per class, which ends at 50.
+        inner: epochs over the whole synthetic set between two pixel updates, >= 0; None likewise.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
-        refresh: pixel updates between two choices of representatives (10 in DREAM).
+        refresh: pixel updates between two choices of representatives, >= 1 (10 in DREAM).
     """
 
     real_batch: int = 256

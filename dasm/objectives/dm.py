@@ -42,8 +42,8 @@ class DM(Objective):
     """Squared distance between class means of random embeddings, summed over classes.
 
     Attributes:
-        real_batch: real images per class and iteration (256 in DM); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DM).
+        real_batch: real images per class and iteration, >= 1 (256 in DM); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (DM).
         augmentation: shared by both sides, one draw per class and iteration. DM leaves out `flip` for digits.
     """
 

@@ -36,13 +36,13 @@ class DSA(Objective):
     """Cosine distance between class-wise gradients under Siamese augmentation.
 
     Attributes:
-        real_batch: real images per class and iteration (256 in DSA); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DSA).
-        outer: pixel updates per network; None takes DC's number for the images per class, which ends at 50.
-        inner: epochs over the whole synthetic set between two pixel updates; None likewise.
+        real_batch: real images per class and iteration, >= 1 (256 in DSA); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (DSA).
+        outer: pixel updates per network, >= 1; None takes DC's number for the images per class, which ends at 50.
+        inner: epochs over the whole synthetic set between two pixel updates, >= 0; None likewise.
         augmentation: shared by both sides, one draw per class and iteration. DSA leaves out `flip` for digits.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
-        refresh: pixel updates between two choices of representatives (10 in DREAM).
+        refresh: pixel updates between two choices of representatives, >= 1 (10 in DREAM).
     """
 
     real_batch: int = 256

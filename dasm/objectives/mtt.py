@@ -41,17 +41,18 @@ class MTT(Objective):
     """Normalised distance between where a student and where an expert end up.
 
     Attributes:
-        student_steps: N, steps of the student on synthetic images (20 in MTT).
-        expert_epochs: M, epochs of the expert on real images (3 in MTT).
-        min_start_epoch: the earliest epoch to start from (0 in MTT).
-        max_start_epoch: the first epoch not to start from (25 in MTT).
-        current_max_start_epoch: that of the first iteration, if the range grows (DATM); None has it whole at once.
-        expansion_end: iteration at which a growing range is whole (3000 in DATM).
-        threshold: distance above which an iteration is skipped (1 in DATM); None skips none.
-        synthetic_batch: decoded images per step, all classes together; None takes all, as MTT does by default.
-        step_size: alpha of the student at the first iteration (0.01 in MTT).
-        step_size_rate: learning rate of alpha (1e-5 in MTT); 0 keeps it fixed.
-        step_size_momentum: of alpha's SGD (0.5 in MTT).
+        student_steps: N, steps of the student on synthetic images, >= 1 (20 in MTT).
+        expert_epochs: M, epochs of the expert on real images, >= 1 (3 in MTT).
+        min_start_epoch: the earliest epoch to start from, >= 0 (0 in MTT).
+        max_start_epoch: the first epoch not to start from, > `min_start_epoch` (25 in MTT).
+        current_max_start_epoch: that of the first iteration, if the range grows (DATM), in (`min_start_epoch`,
+            `max_start_epoch`]; None has it whole at once.
+        expansion_end: iteration at which a growing range is whole, >= 1 (3000 in DATM).
+        threshold: distance above which an iteration is skipped, > 0 (1 in DATM); None skips none.
+        synthetic_batch: decoded images per step, all classes together, >= 1; None takes all, as MTT does by default.
+        step_size: alpha of the student at the first iteration, > 0 (0.01 in MTT).
+        step_size_rate: learning rate of alpha, >= 0 (1e-5 in MTT); 0 keeps it fixed.
+        step_size_momentum: of alpha's SGD, in [0, 1) (0.5 in MTT).
         augmentation: of the student, drawn per image and step.
         unroll: `constant` recomputes every step's graph when it is needed, `full` keeps all of them. The gradient is
             the same.

@@ -45,13 +45,13 @@ class NCFM(Objective):
     """Discrepancy of characteristic functions of embeddings, and calibration by trained networks.
 
     Attributes:
-        frequencies: sampled for every class and iteration (1024 in the paper, 4096 for CIFAR-10 in the code).
+        frequencies: sampled for every class and iteration, >= 1 (1024 in the paper, 4096 for CIFAR-10 in the code).
         amplitude: weight of the difference of amplitudes, in [0, 1]; the rest weighs the difference of phases.
-        calibration: weight of the trained network's mean cross-entropy on the synthetic batch.
-        networks: pairs of an untrained and a trained network, one of which is mixed for every iteration.
-        epochs: that each is trained for.
-        real_batch: real images per class and iteration (1024 in NCFM); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (NCFM).
+        calibration: weight of the trained network's mean cross-entropy on the synthetic batch, >= 0.
+        networks: pairs of an untrained and a trained network, >= 1, one of which is mixed for every iteration.
+        epochs: that each is trained for, >= 1.
+        real_batch: real images per class and iteration, >= 1 (1024 in NCFM); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (NCFM).
         augmentation: shared by both sides, one draw per class and iteration, and another for the calibration.
     """
 

@@ -48,15 +48,15 @@ class SRe2L(Objective):
     """Cross-entropy of a teacher plus the distance from its batch-norm statistics.
 
     Attributes:
-        teacher_steps: optimiser steps of the teacher on real images (200 epochs of CIFAR in batches of 128).
-        statistics_weight: r_bn, of the statistics against the cross-entropy (0.01 in SRe2L).
-        first_layer: further weight of the first batch-norm layer (10 in SRe2L).
-        classes_per_batch: classes of one batch at most, one image each (100 in SRe2L).
+        teacher_steps: optimiser steps of the teacher on real images, >= 1 (200 epochs of CIFAR in batches of 128).
+        statistics_weight: r_bn, of the statistics against the cross-entropy, >= 0 (0.01 in SRe2L).
+        first_layer: further weight of the first batch-norm layer, >= 0 (10 in SRe2L).
+        classes_per_batch: classes of one batch at most, >= 1, one image each (100 in SRe2L).
         statistics: `all` are those that the teacher remembers of its training, `window` those of the window's images in
             the trained teacher, weighted as the window says.
         augmentation: one draw per batch.
         labels: `hard`, or `soft` for the teacher's distribution over the classes.
-        temperature: of that distribution.
+        temperature: of that distribution, > 0.
     """
 
     joins_prefix: ClassVar[bool] = False

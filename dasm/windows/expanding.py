@@ -27,7 +27,7 @@ class Expanding(Window):
 
     Attributes:
         start: share of each class that is kept at first, in (0, 1].
-        skip_hardest: share of each class at the hard end that is never reached, in [0, 1).
+        skip_hardest: share of each class at the hard end that is never reached, in [0, 1 - start].
     """
 
     start: float = 0.75
