@@ -26,3 +26,21 @@ def require(condition: bool, rule: str, value: object, hint: str = "") -> None:
     """Raise `ConfigError` with "rule, got value (hint)" unless the condition holds."""
     if not condition:
         raise ConfigError(f"{rule}, got {value!r}" + (f" ({hint})" if hint else ""))
+
+
+def at_least(owner: object, lowest: int, *names: str) -> None:
+    """Raise `ConfigError` unless these options of `owner` are `lowest` or more; what is None by default may be None."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None or getattr(type(owner), name, lowest) is not None:
+            require(value >= lowest, f"{name} must be >= {lowest}", value)
+
+
+def within(owner: object, interval: str, *names: str) -> None:
+    """Raise `ConfigError` unless these options of `owner` lie in an interval, written as "[0, 1)" for 0 <= x < 1."""
+    lowest, highest = (float(end) for end in interval[1:-1].split(", "))
+    for name in names:
+        value = getattr(owner, name)
+        above = value >= lowest if interval[0] == "[" else value > lowest
+        below = value <= highest if interval[-1] == "]" else value < highest
+        require(above and below, f"{name} must be in {interval}", value)

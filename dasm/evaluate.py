@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.networks import Classifier, Network, finite, predict
 from dasm.steps.together import Training, train_all
 from dasm.train import Recipe, Trainer
@@ -22,8 +22,8 @@ class Protocol:
 
     Attributes:
         recipe: of every network.
-        steps: optimiser steps, the same for a set of 10 images and for the full data.
-        seeds: networks trained per set and architecture.
+        steps: optimiser steps, >= 1, the same for a set of 10 images and for the full data.
+        seeds: networks trained per set and architecture, >= 1.
         order: `shuffled` draws batches from the whole set; `stagewise` trains on its first segment, then on the first
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
@@ -40,8 +40,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.steps >= 1, "steps must be >= 1", self.steps)
-        require(self.seeds >= 1, "seeds must be >= 1", self.seeds)
+        at_least(self, 1, "steps", "seeds")
 
 
 @final

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier
 from dasm.steps.together import Training, train_all
 from dasm.train import Trainer
@@ -20,9 +20,10 @@ class Evaluators:
     Attributes:
         trainer: architecture and recipe.
         networks: J >= 1; scores are averaged over them. One network's loss is mostly noise, 3 are our default (A3).
-        steps: optimiser steps on the decoded segments so far.
-        teacher_steps: optimiser steps on the real images at state 0; few, so that hard images are still hard.
-        snapshots: copies kept along each training, the trained network last; scores that look back need several.
+        steps: optimiser steps on the decoded segments so far, >= `snapshots`.
+        teacher_steps: optimiser steps on the real images at state 0, >= `snapshots`; few, so that hard images are still
+            hard.
+        snapshots: copies kept along each training, >= 1, the trained network last; scores that look back need several.
         start: `fresh` trains new networks at every state; `warm` goes on, from state 2, with the trained networks of
             the state before (SeqMatch, arXiv 2311.01570). State 1 is always fresh: what was learnt from real images
             would tell the evaluators what the segments do not hold.
@@ -43,8 +44,7 @@ class Evaluators:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.networks >= 1, "networks must be >= 1", self.networks)
-        require(self.snapshots >= 1, "snapshots must be >= 1", self.snapshots)
+        at_least(self, 1, "networks", "snapshots")
         require(self.steps >= self.snapshots, "steps must be >= snapshots", self.steps)
         require(self.teacher_steps >= self.snapshots, "teacher_steps must be >= snapshots", self.teacher_steps)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least, require, within
 from dasm.history import History
 from dasm.machine import ranks
 from dasm.machine.counts import counting
@@ -31,17 +31,17 @@ class Matching:
     Attributes:
         objective: what they minimise.
         trainer: of the networks through which the sets are seen.
-        factor: multi-formation factor f; each stored image decodes to f * f training images (2 for small images and 3
-            for ImageNet in IDC).
-        learning_rate: of the pixels, in the unit of the objective's own rule; None takes the objective's own (for IDC:
-            5e-3 at 10 images per class and 32 pixels a side).
+        factor: multi-formation factor f >= 1; each stored image decodes to f * f training images (2 for small images
+            and 3 for ImageNet in IDC).
+        learning_rate: of the pixels, > 0, in the unit of the objective's own rule; None takes the objective's own (for
+            IDC: 5e-3 at 10 images per class and 32 pixels a side).
         momentum: of the pixels, in [0, 1); None takes the objective's own.
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11).
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
-        patience: end a segment early, when the mean distance of this many iterations is no lower than that of as many
-            before them; rounded up to whole periods of the objective, so that networks of the same ages are compared,
-            and looked at once in every so many iterations. None always goes to the end, as all the papers do.
+        patience: end a segment early, when the mean distance of this many iterations, >= 1, is no lower than that of as
+            many before them; rounded up to whole periods of the objective, so that networks of the same ages are
+            compared, and looked at once in every so many iterations. None always goes to the end, as all the papers do.
         tolerance: share in [0, 1) by which the mean distance has to fall for `patience` to last.
     """
 
@@ -57,9 +57,8 @@ class Matching:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.factor >= 1, "factor must be >= 1", self.factor)
-        require(self.patience is None or self.patience >= 1, "patience must be >= 1", self.patience)
-        require(0 <= self.tolerance < 1, "tolerance must be in [0, 1)", self.tolerance)
+        at_least(self, 1, "factor", "patience")
+        within(self, "[0, 1)", "tolerance")
         joins = self.objective.joins_prefix or not self.match_prefix
         name = type(self.objective).__name__.lower()
         require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)

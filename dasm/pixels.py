@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dasm.errors import require
+from dasm.errors import at_least, require, within
 from dasm.machine import ranks
 
 
@@ -30,7 +30,7 @@ class PixelRule:
             the side of an oblong image is that of a square of its area. It follows the *planned* images per class, so
             that at equal total iterations every stored image moves as far as in joint distillation (A14) where a
             segment is matched alone. In a union with the frozen images, a new one has a smaller part of the class mean.
-        reference_side: pixels a side for which the rate is meant.
+        reference_side: pixels a side for which the rate is meant, >= 1.
         normalised: the rate is meant for normalised pixels x = (p - mean) / std, in which most papers keep their sets;
             the same step in p is std ** 2 times the gradient for SGD, and std times the step for Adam.
         schedule: `constant`, or `cosine` to zero over the segment's iterations.
@@ -49,10 +49,9 @@ class PixelRule:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
-        require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        require(0 <= self.second < 1, "second must be in [0, 1)", self.second)
-        require(self.decay >= 0, "decay must be >= 0", self.decay)
-        require(self.reference_side >= 1, "reference_side must be >= 1", self.reference_side)
+        within(self, "[0, 1)", "momentum", "second")
+        at_least(self, 0, "decay")
+        at_least(self, 1, "reference_side")
         # The closed form of SGD's turns moves pixels by an earlier iteration's velocity: with one rate only.
         steady = self.kind != "sgd" or self.schedule == "constant"
         require(steady, "schedule must be constant for sgd", self.schedule)

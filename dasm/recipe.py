@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import final
 
 from dasm.augment import Operation, others_than_one
-from dasm.errors import require
+from dasm.errors import at_least, require, within
 from dasm.machine.precision import Precision
 
 
@@ -15,12 +15,12 @@ class Recipe:
     """How a network learns; the defaults are IDC's.
 
     Attributes:
-        batch_size: images per step; smaller sets are taken whole.
-        learning_rate: of SGD, at the start.
+        batch_size: images per step, >= 1; smaller sets are taken whole.
+        learning_rate: of SGD, at the start, > 0.
         momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty of SGD.
-        decay: factor of the learning rate at each of `decay_at`; in trainings of a known length alone, so not while a
-            network learns between pixel updates (gradient, dc, dsa, cafe), which IDC does at one rate.
+        weight_decay: L2 penalty of SGD, >= 0.
+        decay: factor of the learning rate at each of `decay_at`, in (0, 1]; in trainings of a known length alone, so
+            not while a network learns between pixel updates (gradient, dc, dsa, cafe), which IDC does at one rate.
         decay_at: fractions of the steps, in [0, 1].
         augmentation: operations of `dasm.augment`, drawn per image. Leave `cutout` out when CutMix is on (IDC).
         cutmix: share of batches with CutMix (arXiv 1905.04899), in [0, 1].
@@ -43,13 +43,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.batch_size >= 1, "batch_size must be >= 1", self.batch_size)
+        at_least(self, 1, "batch_size")
         require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
-        require(0 <= self.momentum < 1, "momentum must be in [0, 1)", self.momentum)
-        require(self.weight_decay >= 0, "weight_decay must be >= 0", self.weight_decay)
-        require(0 < self.decay <= 1, "decay must be in (0, 1]", self.decay)
+        within(self, "[0, 1)", "momentum")
+        at_least(self, 0, "weight_decay")
+        within(self, "(0, 1]", "decay")
         require(all(0 <= at <= 1 for at in self.decay_at), "decay_at must lie in [0, 1]", self.decay_at)
-        require(0 <= self.cutmix <= 1, "cutmix must be in [0, 1]", self.cutmix)
+        within(self, "[0, 1]", "cutmix")
         if "one" in self.augmentation:
             others_than_one(self.augmentation)
 

@@ -87,6 +87,69 @@ def test_every_option_is_documented(name):
         assert documented == names
 
 
+def bounds(tree):
+    """Every option that is refused out of some range: its class, its name, and the bound in the words of the error."""
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for call in (node for node in ast.walk(owner) if isinstance(node, ast.Call)):
+            if dotted(call.func) in ("at_least", "within"):
+                bound, *names = map(ast.literal_eval, call.args[1:])
+                for name in names:
+                    yield owner, name, f">= {bound}" if dotted(call.func) == "at_least" else bound
+            elif dotted(call.func) == "require" and isinstance(call.args[1], ast.Constant):
+                rule = re.fullmatch(r"(\w+) must (?:be|lie) (?:in )?(> \S+|[\[(].*[\])])", call.args[1].value)
+                if rule:
+                    yield owner, *rule.groups()
+
+
+def unsaid(tree):
+    """The options whose documentation names another bound than is checked, or none."""
+    for owner, name, bound in bounds(tree):
+        attributes = (ast.get_docstring(owner) or "").partition("Attributes:")[2]
+        said = re.search(rf"^ {{4}}{name}: (.*(?:\n {{8}}.*)*)", attributes, re.MULTILINE)
+        if not said or not re.search(re.escape(bound) + r"(?!\.?\d)", " ".join(said[1].split())):
+            yield name, bound
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(DASM)))
+def test_the_bound_of_every_option_is_documented(file):
+    assert list(unsaid(ast.parse(file.read_text()))) == []
+
+
+BOUNDED = """
+class Bounded:
+    '''Options.
+
+    Attributes:
+        count: of something, >= 1 (20 in the paper).
+        share: of something that takes so many words that its bound stands in the
+            next line, in [0, 1).
+        rate: > 0.
+    '''
+
+    def __post_init__(self):
+        at_least(self, 1, "count")
+        within(self, "[0, 1)", "share")
+        require(self.rate > 0, "rate must be > 0", self.rate)
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "instead", "found"),
+    [
+        (", >= 1 (20", " (20", [("count", ">= 1")]),
+        (">= 1 (", ">= 10 (", [("count", ">= 1")]),
+        (", in [0, 1).", ".", [("share", "[0, 1)")]),
+        ("in [0, 1).", "in [0, 1].", [("share", "[0, 1)")]),
+        ("rate: > 0.", "rate: any.", [("rate", "> 0")]),
+        ("count: of", "number: of", [("count", ">= 1")]),
+        ("Options.", "Options", []),
+    ],
+)
+def test_a_bound_that_is_not_documented_is_found(said, instead, found):
+    assert BOUNDED.count(said) == 1
+    assert list(unsaid(ast.parse(BOUNDED.replace(said, instead)))) == found
+
+
 @pytest.mark.parametrize("name", PLUG_INS)
 def test_a_plug_in_names_its_source(name):
     text = importlib.import_module(name).__doc__ or ""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coresets import Coreset, Guide, hardest_first
-from dasm.errors import require
+from dasm.errors import at_least, within
 from dasm.scores import Score
 from dasm.scores.aum import AUM
 from dasm.types import LabelledImages
@@ -45,8 +45,8 @@ class CCS(Coreset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(0 <= self.cut < 1, "cut must be in [0, 1)", self.cut)
-        require(self.bins >= 1, "bins must be >= 1", self.bins)
+        within(self, "[0, 1)", "cut")
+        at_least(self, 1, "bins")
 
     @property
     def snapshots_needed(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coresets import Coreset, Guide, members_by_class
-from dasm.errors import require
+from dasm.errors import at_least
 from dasm.types import LabelledImages
 
 
@@ -37,7 +37,7 @@ class KMeans(Coreset):
 
     def __post_init__(self) -> None:
         """Refuse not to start."""
-        require(self.restarts >= 1, "restarts must be >= 1", self.restarts)
+        at_least(self, 1, "restarts")
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         features, rows = guide.features, []

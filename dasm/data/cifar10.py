@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 
 from dasm.data import Dataset, array_source, fetch
-from dasm.errors import require
+from dasm.errors import within
 from dasm.images.sources import Source
 
 
@@ -25,7 +25,7 @@ class CIFAR10(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "validation")
 
     def open(self, seed: int) -> Source:
         parts = {split: fetch("CIFAR10", self.root, train=split == "train") for split in ("train", "test")}

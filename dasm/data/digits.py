@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from dasm.data import Dataset, array_source
-from dasm.errors import require
+from dasm.errors import require, within
 from dasm.images.sources import Source
 
 
@@ -28,8 +28,7 @@ class Digits(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to learn from."""
-        require(0 < self.test < 1, "test must be in (0, 1)", self.test)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "test", "validation")
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
     def open(self, seed: int) -> Source:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from dasm.data import Dataset, array_source, fetch
-from dasm.errors import require
+from dasm.errors import within
 from dasm.images.sources import Source
 
 
@@ -23,7 +23,7 @@ class FashionMNIST(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "validation")
 
     def open(self, seed: int) -> Source:
         parts = {split: fetch("FashionMNIST", self.root, train=split == "train") for split in ("train", "test")}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, require, within
 from dasm.images.folders import folders_in, image_files
 from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
@@ -29,7 +29,7 @@ class ImageFolder(Dataset):
 
     Attributes:
         root: the folder.
-        size: pixels per side to resize and cut to; without one, all images must have one size.
+        size: pixels per side to resize and cut to, >= 1; without one, all images must have one size.
         color: convert every image to `rgb` or `grey`.
         test: share of all images held out for the benchmark where there is no folder for it, in (0, 1).
         validation: share of the training images (without split folders: of all images) held out for choices where
@@ -45,8 +45,7 @@ class ImageFolder(Dataset):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         ImageReader(size=self.size)
-        require(0 < self.test < 1, "test must be in (0, 1)", self.test)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "test", "validation")
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
     def files(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, within
 from dasm.images.folders import image_files, read_lines
 from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
@@ -28,7 +28,7 @@ class ImageNetSubset(Dataset):
     Attributes:
         root: the folder of ImageNet.
         classes: the file that lists the classes.
-        size: pixels per side to resize and cut to.
+        size: pixels per side to resize and cut to, >= 1.
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices, in (0, 1).
     """
@@ -42,7 +42,7 @@ class ImageNetSubset(Dataset):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         ImageReader(size=self.size)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "validation")
 
     def files(self) -> Iterator[str]:
         yield self.classes

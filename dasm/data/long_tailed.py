@@ -19,7 +19,7 @@ import torch
 
 from dasm import rng
 from dasm.data import Dataset
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.images.sources import Source
 
 # What is a whole number by hand may come out a last bit short of it.
@@ -41,7 +41,7 @@ class LongTailed(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.factor >= 1, "factor must be >= 1", self.factor)
+        at_least(self, 1, "factor")
 
     @property
     def licence(self) -> str:

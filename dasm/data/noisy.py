@@ -22,7 +22,7 @@ import torch
 
 from dasm import rng
 from dasm.data import Dataset
-from dasm.errors import require
+from dasm.errors import within
 from dasm.images.sources import Source
 
 
@@ -41,7 +41,7 @@ class Noisy(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(0 <= self.share < 1, "share must be in [0, 1)", self.share)
+        within(self, "[0, 1)", "share")
 
     @property
     def licence(self) -> str:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from dasm.data import Dataset
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, within
 from dasm.images.reading import Color, Encoded, ImageReader
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import complete_splits, stored_splits
@@ -41,7 +41,7 @@ class Parquet(Dataset):
 
     Attributes:
         root: the folder.
-        size: pixels per side to resize and cut to; without one, all images must have one size.
+        size: pixels per side to resize and cut to, >= 1; without one, all images must have one size.
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices where there are no files for them, in (0, 1).
         image_column: column of the encoded images; `image` or `img` is found by itself.
@@ -58,7 +58,7 @@ class Parquet(Dataset):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         ImageReader(size=self.size)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "validation")
 
     def files(self) -> list[str]:
         return [str(path) for name in _NAMES for path in _files(Path(self.root), name)]

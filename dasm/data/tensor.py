@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dasm.data import Dataset
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, require, within
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import complete_splits
 
@@ -43,8 +43,7 @@ class TensorFile(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to learn from."""
-        require(0 < self.test < 1, "test must be in (0, 1)", self.test)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "test", "validation")
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
     def files(self) -> Sequence[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from dasm.data import Dataset, file_source
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, within
 from dasm.images.folders import folders_in, image_files, read_lines
 from dasm.images.reading import Color, ImageReader
 from dasm.images.sources import Source
@@ -26,7 +26,7 @@ class TinyImageNet(Dataset):
 
     Attributes:
         root: the folder, mostly called `tiny-imagenet-200`.
-        size: pixels per side to resize and cut to; without one, they stay 64.
+        size: pixels per side to resize and cut to, >= 1; without one, they stay 64.
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices, in (0, 1).
     """
@@ -39,7 +39,7 @@ class TinyImageNet(Dataset):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         ImageReader(size=self.size)
-        require(0 < self.validation < 1, "validation must be in (0, 1)", self.validation)
+        within(self, "(0, 1)", "validation")
 
     def files(self) -> Iterator[str]:
         root = Path(self.root)

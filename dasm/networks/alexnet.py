@@ -28,7 +28,7 @@ class AlexNet(Network):
     poolings are 3x3 with stride 2 (the paper).
 
     Attributes:
-        widths: channels of the five convolutions; 64, 192, 384, 256, 256 in the paper.
+        widths: channels of the five convolutions, each >= 1; 64, 192, 384, 256, 256 in the paper.
     """
 
     widths: tuple[int, ...] = (128, 192, 256, 192, 192)

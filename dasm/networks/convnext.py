@@ -13,7 +13,7 @@ from typing import final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network
 
 
@@ -23,8 +23,8 @@ class ConvNeXt(Network):
     """Four stages of 7x7 depthwise blocks with layer normalisation and GELU, global average pooling, one linear layer.
 
     Attributes:
-        width: channels of the first stage; every other doubles them (96 for T).
-        depths: blocks of the four stages.
+        width: channels of the first stage, >= 1; every other doubles them (96 for T).
+        depths: blocks of the four stages, each >= 1.
     """
 
     width: int = 96
@@ -32,7 +32,7 @@ class ConvNeXt(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "width")
         require(len(self.depths) == 4 and min(self.depths) >= 1, "depths must be four numbers >= 1", self.depths)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:

@@ -13,7 +13,7 @@ from typing import final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network, halvings, out_of_place
 
 
@@ -23,8 +23,8 @@ class DenseNet(Network):
     """Four dense blocks with batch normalisation and a halving between them, global average pooling, one linear layer.
 
     Attributes:
-        growth: channels that every layer adds; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
-        blocks: layers of the four dense blocks.
+        growth: channels that every layer adds, >= 1; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
+        blocks: layers of the four dense blocks, each >= 1.
     """
 
     growth: int = 32
@@ -32,7 +32,7 @@ class DenseNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.growth >= 1, "growth must be >= 1", self.growth)
+        at_least(self, 1, "growth")
         require(len(self.blocks) == 4 and min(self.blocks) >= 1, "blocks must be four numbers >= 1", self.blocks)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:

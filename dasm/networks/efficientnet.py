@@ -34,8 +34,8 @@ class EfficientNet(Network):
     """Seven stages of inverted residuals with squeeze and excitation, batch normalisation and SiLU, one linear layer.
 
     Attributes:
-        width: factor of all channels, rounded to multiples of 8 (1 for B0).
-        depth: factor of the layers of every stage, rounded up (1 for B0).
+        width: factor of all channels, > 0, rounded to multiples of 8 (1 for B0).
+        depth: factor of the layers of every stage, > 0, rounded up (1 for B0).
     """
 
     width: float = 1.0

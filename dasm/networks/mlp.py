@@ -6,7 +6,7 @@ from typing import final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least
 from dasm.networks import Classifier, Network
 
 
@@ -16,8 +16,8 @@ class MLP(Network):
     """Fully connected ReLU layers over the flattened image.
 
     Attributes:
-        width: units of every hidden layer (128 in DC).
-        depth: number of hidden layers (2 in DC).
+        width: units of every hidden layer, >= 1 (128 in DC).
+        depth: number of hidden layers, >= 1 (2 in DC).
     """
 
     width: int = 128
@@ -25,8 +25,7 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
-        require(self.depth >= 1, "depth must be >= 1", self.depth)
+        at_least(self, 1, "width", "depth")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, height, width = image_shape

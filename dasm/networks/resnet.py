@@ -15,7 +15,7 @@ from typing import Literal, final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network, halvings, out_of_place
 
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
@@ -28,7 +28,7 @@ class ResNet(Network):
 
     Attributes:
         depth: 10 (one block per stage, IDC's unseen network) and 18 have basic blocks, 50 has bottlenecks.
-        width: channels of the first stage; 32 is IDC's ResNet-10 for CIFAR.
+        width: channels of the first stage, >= 1; 32 is IDC's ResNet-10 for CIFAR.
         norm: `instance` is group normalisation with one channel per group (DC, arXiv 2006.05929).
     """
 
@@ -38,7 +38,7 @@ class ResNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "width")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         require(min(image_shape[1:]) >= 2, "sides must be >= 2 for resnet", image_shape[1:])

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network, halvings
 
 _Norm = Literal["instance", "batch"]
@@ -30,7 +30,7 @@ class ResNetAP(Network):
 
     Attributes:
         depth: 10 has one block per stage (IDC's for ImageNet), 18 has two.
-        width: channels of the first stage.
+        width: channels of the first stage, >= 1.
         norm: `instance` is group normalisation with one channel per group (IDC's for matching).
     """
 
@@ -40,7 +40,7 @@ class ResNetAP(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "width")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, side = image_shape[0], min(image_shape[1:])

@@ -16,7 +16,7 @@ from typing import Literal, final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network, halvings
 
 # Multiples of the width, pooling after each group.
@@ -29,7 +29,7 @@ class VGG(Network):
     """Eight 3x3 convolutions with normalisation, ReLU and 2x2 max pooling, global average pooling, one linear layer.
 
     Attributes:
-        width: channels of the first convolution; the last four have eight times as many.
+        width: channels of the first convolution, >= 1; the last four have eight times as many.
         norm: `instance` is group normalisation with one channel per group (DC's default).
     """
 
@@ -38,7 +38,7 @@ class VGG(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "width")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels = image_shape[0]

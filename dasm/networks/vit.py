@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.networks import Classifier, Network
 
 
@@ -29,10 +29,10 @@ class ViT(Network):
     """Patches and a class token with learned positions, pre-norm transformer blocks, one linear layer on the token.
 
     Attributes:
-        width: features per token, a multiple of `heads` (192 in DeiT-Ti).
-        depth: number of blocks (12 in DeiT-Ti).
-        heads: of every attention (3 in DeiT-Ti).
-        patch: side of a patch; `null` takes 2 up to 16 pixels, 4 up to 32, 8 up to 64 and 16 above.
+        width: features per token, >= 1, a multiple of `heads` (192 in DeiT-Ti).
+        depth: number of blocks, >= 1 (12 in DeiT-Ti).
+        heads: of every attention, >= 1 (3 in DeiT-Ti).
+        patch: side of a patch, >= 1; `null` takes 2 up to 16 pixels, 4 up to 32, 8 up to 64 and 16 above.
     """
 
     width: int = 192
@@ -42,11 +42,8 @@ class ViT(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network and heads that do not divide the width."""
-        require(self.depth >= 1, "depth must be >= 1", self.depth)
-        require(self.heads >= 1, "heads must be >= 1", self.heads)
-        require(self.width >= 1, "width must be >= 1", self.width)
+        at_least(self, 1, "depth", "heads", "width", "patch")
         require(self.width % self.heads == 0, f"width must be a multiple of {self.heads} heads", self.width)
-        require(self.patch is None or self.patch >= 1, "patch must be >= 1", self.patch)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, height, width = image_shape

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.features import class_means, layer_features, siamese_pairs
 from dasm.objective_parts.shared import SharedTransforms
@@ -48,19 +48,19 @@ class CAFE(Objective):
     """Squared distances between class means of features, and discrimination of real images by synthetic class means.
 
     Attributes:
-        layer_weights: of the hidden layers, the shallowest first; deeper ones than are given take the last weight.
-        embedding_weight: of what the classifier reads. CAFE's code counts it twice, once flat and once not.
-        discrimination: weight of the cross-entropy of real images, summed over them, where the logits are the inner
-            products of their embeddings with the synthetic class means.
-        real_batch: real images per class and iteration (256 in CAFE); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (CAFE).
+        layer_weights: of the hidden layers, the shallowest first, at least one; deeper ones take the last weight.
+        embedding_weight: of what the classifier reads, >= 0. CAFE's code counts it twice, once flat and once not.
+        discrimination: weight, >= 0, of the cross-entropy of real images, summed over them, where the logits are the
+            inner products of their embeddings with the synthetic class means.
+        real_batch: real images per class and iteration, >= 1 (256 in CAFE); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (CAFE).
         augmentation: shared by both sides, one draw per class and iteration; that of DSA in CAFE+DSA.
-        test_batch: real images per class that every accuracy is measured on.
-        checks: accuracies that are looked back on, in both loops.
-        settled: a network is given up when its accuracies over pixel updates differ by less (lambda_1 in CAFE).
-        moved: it stops learning when its accuracies over epochs differ by more (lambda_2).
-        most_updates: pixel updates per network at most.
-        most_epochs: epochs between two pixel updates at most.
+        test_batch: real images per class that every accuracy is measured on, >= 1.
+        checks: accuracies that are looked back on, >= 2, in both loops.
+        settled: a network is given up when its accuracies over pixel updates differ by less, >= 0 (lambda_1 in CAFE).
+        moved: it stops learning when its accuracies over epochs differ by more, >= 0 (lambda_2).
+        most_updates: pixel updates per network at most, >= 1.
+        most_epochs: epochs between two pixel updates at most, >= 1.
     """
 
     layer_weights: tuple[float, ...] = (0.1, 0.1, 1.0)
@@ -79,13 +79,9 @@ class CAFE(Objective):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         require(len(self.layer_weights) >= 1, "layer_weights must hold at least one weight", self.layer_weights)
-        for name in ("embedding_weight", "discrimination", "settled", "moved"):
-            require(getattr(self, name) >= 0, f"{name} must be >= 0", getattr(self, name))
-        for name in ("real_batch", "test_batch", "most_updates", "most_epochs"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1", getattr(self, name))
-        require(self.checks >= 2, "checks must be >= 2", self.checks)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 0, "embedding_weight", "discrimination", "settled", "moved")
+        at_least(self, 1, "real_batch", "test_batch", "most_updates", "most_epochs", "synthetic_batch")
+        at_least(self, 2, "checks")
 
     @property
     def rule(self) -> PixelRule:

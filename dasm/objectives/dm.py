@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
@@ -46,8 +46,8 @@ class DM(Objective):
     """Squared distance between class means of random embeddings, summed over classes.
 
     Attributes:
-        real_batch: real images per class and iteration (256 in DM); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DM).
+        real_batch: real images per class and iteration, >= 1 (256 in DM); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (DM).
         augmentation: shared by both sides, one draw per class and iteration. DM leaves out `flip` for digits.
     """
 
@@ -57,9 +57,7 @@ class DM(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 1, "real_batch", "synthetic_batch")
 
     @property
     def rule(self) -> PixelRule:

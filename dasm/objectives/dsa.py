@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import require
+from dasm.errors import at_least
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.objective_parts.condensation import Condensing, class_distances
 from dasm.objectives import Objective, State, Surroundings
@@ -38,13 +38,13 @@ class DSA(Objective):
     """Cosine distance between class-wise gradients under Siamese augmentation.
 
     Attributes:
-        real_batch: real images per class and iteration (256 in DSA); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (DSA).
-        outer: pixel updates per network; None takes DC's number for the images per class, which ends at 50.
-        inner: epochs over the whole synthetic set between two pixel updates; None likewise.
+        real_batch: real images per class and iteration, >= 1 (256 in DSA); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (DSA).
+        outer: pixel updates per network, >= 1; None takes DC's number for the images per class, which ends at 50.
+        inner: epochs over the whole synthetic set between two pixel updates, >= 0; None likewise.
         augmentation: shared by both sides, one draw per class and iteration. DSA leaves out `flip` for digits.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
-        refresh: pixel updates between two choices of representatives (10 in DREAM).
+        refresh: pixel updates between two choices of representatives, >= 1 (10 in DREAM).
     """
 
     real_batch: int = 256
@@ -57,11 +57,8 @@ class DSA(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        for name in ("synthetic_batch", "outer"):
-            require((value := getattr(self, name)) is None or value >= 1, f"{name} must be >= 1", value)
-        require(self.inner is None or self.inner >= 0, "inner must be >= 0", self.inner)
-        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
+        at_least(self, 1, "real_batch", "synthetic_batch", "outer", "refresh")
+        at_least(self, 0, "inner")
 
     @property
     def rule(self) -> PixelRule:

@@ -26,7 +26,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.chains.chain import Chain
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
@@ -47,21 +47,21 @@ class Gradient(Objective):
     Attributes:
         metric: `mse` is the sum of squares, `l1` the sum of absolute values, `cosine` the sum over output channels of
             1 - cosine. IDC: mse for CIFAR and SVHN, l1 for MNIST and ImageNet. No division by any count.
-        real_batch: real images per class and iteration (64 in IDC); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most (128 in IDC).
-        inner_iterations: pixel updates per network (100 in IDC).
-        network_images: real images that the network learns from after every pixel update (2000 for CIFAR, 500
+        real_batch: real images per class and iteration, >= 1 (64 in IDC); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1 (128 in IDC).
+        inner_iterations: pixel updates per network, >= 1 (100 in IDC).
+        network_images: real images that the network learns from after every pixel update, >= 0 (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
-        early_steps: optimiser steps on all real images before a network's first pixel update: how old it is (`early` in
+        early_steps: optimiser steps on all real images before a network's first pixel update, >= 0: its age (`early` in
             IDC, counted in epochs: 10 for ImageNet-10, 0 elsewhere).
-        prefix_steps: optimiser steps on the decoded segments so far, before a network's first pixel update (A12). With
-            0, and for the first segment always, networks start fresh, as in IDC.
-        prefix_period: networks in a row that start as copies of one trained so (50 in SeqMatch).
+        prefix_steps: optimiser steps on the decoded segments so far, before a network's first pixel update, >= 0 (A12).
+            With 0, and for the first segment always, networks start fresh, as in IDC.
+        prefix_period: networks in a row that start as copies of one trained so, >= 1 (50 in SeqMatch).
         augmentation: shared by both sides, one draw per class and iteration.
         sampler: `random` batches of the window, or `representative` ones (DREAM, arXiv 2302.14416).
-        refresh: pixel updates between two choices of representatives (10 in DREAM).
-        reference_side: pixels a side that the pixels' learning rate is meant for; it grows with the area. In IDC 32,
-            but 28 for MNIST, 64 for speech and 224 for ImageNet: set it where you take over a rate from there.
+        refresh: pixel updates between two choices of representatives, >= 1 (10 in DREAM).
+        reference_side: pixels a side that the pixels' learning rate is meant for, >= 1; it grows with the area. In IDC
+            32, but 28 for MNIST, 64 for speech and 224 for ImageNet: set it where you take over a rate from there.
         classes: `loop` differentiates class after class by autograd, whatever the network; `batched` takes the written
             derivatives of `dasm.chains.chain`, all classes that fit the cache at once; `auto` is `batched` wherever the
             network is such a chain, which was faster at every shape measured (benchmarks/README.md).
@@ -86,15 +86,10 @@ class Gradient(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.real_batch >= 1, "real_batch must be >= 1", self.real_batch)
-        require(self.synthetic_batch >= 1, "synthetic_batch must be >= 1", self.synthetic_batch)
-        require(self.inner_iterations >= 1, "inner_iterations must be >= 1", self.inner_iterations)
-        require(self.network_images >= 0, "network_images must be >= 0", self.network_images)
-        require(self.early_steps >= 0, "early_steps must be >= 0", self.early_steps)
-        require(self.prefix_steps >= 0, "prefix_steps must be >= 0", self.prefix_steps)
-        require(self.prefix_period >= 1, "prefix_period must be >= 1", self.prefix_period)
-        require(self.refresh >= 1, "refresh must be >= 1", self.refresh)
-        require(self.reference_side >= 1, "reference_side must be >= 1", self.reference_side)
+        at_least(
+            self, 1, "real_batch", "synthetic_batch", "inner_iterations", "prefix_period", "refresh", "reference_side"
+        )
+        at_least(self, 0, "network_images", "early_steps", "prefix_steps")
 
     @property
     def period(self) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
-from dasm.errors import require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.unroll import Journey, Step
@@ -41,17 +41,19 @@ class MTT(Objective):
     """Normalised distance between where a student and where an expert end up.
 
     Attributes:
-        student_steps: N, steps of the student on synthetic images (20 in MTT).
-        expert_epochs: M, epochs of the expert on real images (3 in MTT).
-        min_start_epoch: the earliest epoch to start from (0 in MTT).
-        max_start_epoch: the first epoch not to start from (25 in MTT).
-        current_max_start_epoch: that of the first iteration, if the range grows (DATM); None has it whole at once.
-        expansion_end: iteration at which a growing range is whole (1000 or 2000 in most of DATM's settings).
-        threshold: distance above which an iteration is skipped (1 in DATM); None skips none.
-        synthetic_batch: decoded images per step, all classes together; None takes all, as MTT does by default.
-        step_size: alpha of the student at the first iteration (0.01 in MTT).
-        step_size_rate: learning rate of alpha (1e-5 in MTT); 0 keeps it fixed.
-        step_size_momentum: of alpha's SGD (0.5 in MTT).
+        student_steps: N, steps of the student on synthetic images, >= 1 (20 in MTT).
+        expert_epochs: M, epochs of the expert on real images, >= 1 (3 in MTT).
+        min_start_epoch: the earliest epoch to start from, >= 0 (0 in MTT).
+        max_start_epoch: the first epoch not to start from, > `min_start_epoch` (25 in MTT).
+        current_max_start_epoch: that of the first iteration, if the range grows (DATM), in (`min_start_epoch`,
+            `max_start_epoch`]; None has it whole at once.
+        expansion_end: iteration at which a growing range is whole, >= 1 (1000 or 2000 in most of DATM's
+            settings).
+        threshold: distance above which an iteration is skipped, > 0 (1 in DATM); None skips none.
+        synthetic_batch: decoded images per step, all classes together, >= 1; None takes all, as MTT does by default.
+        step_size: alpha of the student at the first iteration, > 0 (0.01 in MTT).
+        step_size_rate: learning rate of alpha, >= 0 (1e-5 in MTT); 0 keeps it fixed.
+        step_size_momentum: of alpha's SGD, in [0, 1) (0.5 in MTT).
         augmentation: of the student, drawn per image and step.
         unroll: `constant` recomputes every step's graph when it is needed, `full` keeps all of them. The gradient is
             the same.
@@ -73,20 +75,15 @@ class MTT(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.student_steps >= 1, "student_steps must be >= 1", self.student_steps)
-        require(self.expert_epochs >= 1, "expert_epochs must be >= 1", self.expert_epochs)
-        require(self.min_start_epoch >= 0, "min_start_epoch must be >= 0", self.min_start_epoch)
+        at_least(self, 1, "student_steps", "expert_epochs", "expansion_end", "synthetic_batch")
+        at_least(self, 0, "min_start_epoch", "step_size_rate")
+        within(self, "[0, 1)", "step_size_momentum")
         first = self.max_start_epoch if self.current_max_start_epoch is None else self.current_max_start_epoch
         rule = "start epochs must be min_start_epoch < current_max_start_epoch <= max_start_epoch"
         epochs = (self.min_start_epoch, first, self.max_start_epoch)
         require(self.min_start_epoch < first <= self.max_start_epoch, rule, epochs)
-        require(self.expansion_end >= 1, "expansion_end must be >= 1", self.expansion_end)
         require(self.threshold is None or self.threshold > 0, "threshold must be > 0", self.threshold)
-        batch = self.synthetic_batch
-        require(batch is None or batch >= 1, "synthetic_batch must be >= 1", batch)
         require(self.step_size > 0, "step_size must be > 0", self.step_size)
-        require(self.step_size_rate >= 0, "step_size_rate must be >= 0", self.step_size_rate)
-        require(0 <= self.step_size_momentum < 1, "step_size_momentum must be in [0, 1)", self.step_size_momentum)
 
     @property
     def epochs_needed(self) -> int:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
-from dasm.errors import require
+from dasm.errors import at_least, within
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.features import siamese_pairs
@@ -45,13 +45,13 @@ class NCFM(Objective):
     """Discrepancy of characteristic functions of embeddings, and calibration by trained networks.
 
     Attributes:
-        frequencies: sampled for every class and iteration (1024 in the paper, 4096 for CIFAR-10 in the code).
+        frequencies: sampled for every class and iteration, >= 1 (1024 in the paper, 4096 for CIFAR-10 in the code).
         amplitude: weight of the difference of amplitudes, in [0, 1]; the rest weighs the difference of phases.
-        calibration: weight of the trained network's mean cross-entropy on the synthetic batch.
-        networks: pairs of an untrained and a trained network, one of which is mixed for every iteration.
-        epochs: that each is trained for.
-        real_batch: real images per class and iteration (1024 in NCFM); a smaller window is taken whole.
-        synthetic_batch: decoded synthetic images per class and iteration at most; None takes all of them (NCFM).
+        calibration: weight of the trained network's mean cross-entropy on the synthetic batch, >= 0.
+        networks: pairs of an untrained and a trained network, >= 1, one of which is mixed for every iteration.
+        epochs: that each is trained for, >= 1.
+        real_batch: real images per class and iteration, >= 1 (1024 in NCFM); a smaller window is taken whole.
+        synthetic_batch: decoded synthetic images per class and iteration at most, >= 1; None takes all of them (NCFM).
         augmentation: shared by both sides, one draw per class and iteration, and another for the calibration.
     """
 
@@ -68,12 +68,9 @@ class NCFM(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        for name in ("frequencies", "networks", "epochs", "real_batch"):
-            require(getattr(self, name) >= 1, f"{name} must be >= 1", getattr(self, name))
-        require(0 <= self.amplitude <= 1, "amplitude must be in [0, 1]", self.amplitude)
-        require(self.calibration >= 0, "calibration must be >= 0", self.calibration)
-        size = self.synthetic_batch
-        require(size is None or size >= 1, "synthetic_batch must be >= 1", size)
+        at_least(self, 1, "frequencies", "networks", "epochs", "real_batch", "synthetic_batch")
+        within(self, "[0, 1]", "amplitude")
+        at_least(self, 0, "calibration")
 
     @property
     def rule(self) -> PixelRule:

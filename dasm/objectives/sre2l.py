@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least, require
 from dasm.formation import decode, decoded_count
 from dasm.networks import Classifier, predict
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
@@ -48,15 +48,15 @@ class SRe2L(Objective):
     """Cross-entropy of a teacher plus the distance from its batch-norm statistics.
 
     Attributes:
-        teacher_steps: optimiser steps of the teacher on real images (200 epochs of CIFAR in batches of 128).
-        statistics_weight: r_bn, of the statistics against the cross-entropy (0.01 in SRe2L).
-        first_layer: further weight of the first batch-norm layer (10 in SRe2L).
-        classes_per_batch: classes of one batch at most, one image each (100 in SRe2L).
+        teacher_steps: optimiser steps of the teacher on real images, >= 1 (200 epochs of CIFAR in batches of 128).
+        statistics_weight: r_bn, of the statistics against the cross-entropy, >= 0 (0.01 in SRe2L).
+        first_layer: further weight of the first batch-norm layer, >= 0 (10 in SRe2L).
+        classes_per_batch: classes of one batch at most, >= 1, one image each (100 in SRe2L).
         statistics: `all` are those that the teacher remembers of its training, `window` those of the window's images in
             the trained teacher, weighted as the window says.
         augmentation: one draw per batch.
         labels: `hard`, or `soft` for the teacher's distribution over the classes.
-        temperature: of that distribution.
+        temperature: of that distribution, > 0.
     """
 
     joins_prefix: ClassVar[bool] = False
@@ -72,10 +72,8 @@ class SRe2L(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.teacher_steps >= 1, "teacher_steps must be >= 1", self.teacher_steps)
-        require(self.statistics_weight >= 0, "statistics_weight must be >= 0", self.statistics_weight)
-        require(self.first_layer >= 0, "first_layer must be >= 0", self.first_layer)
-        require(self.classes_per_batch >= 1, "classes_per_batch must be >= 1", self.classes_per_batch)
+        at_least(self, 1, "teacher_steps", "classes_per_batch")
+        at_least(self, 0, "statistics_weight", "first_layer")
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
 
     @property

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import within
 from dasm.windows import Progress, Window
 
 
@@ -32,7 +32,7 @@ class Anchor(Window):
 
     def __post_init__(self) -> None:
         """Refuse shares out of range."""
-        require(0 <= self.share <= 1, "share must be in [0, 1]", self.share)
+        within(self, "[0, 1]", "share")
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
         weights = self.window(difficulty, progress).double()

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import require, within
 from dasm.windows import Progress, Window, inside
 
 
@@ -27,7 +27,7 @@ class Expanding(Window):
 
     Attributes:
         start: share of each class that is kept at first, in (0, 1].
-        skip_hardest: share of each class at the hard end that is never reached, in [0, 1).
+        skip_hardest: share of each class at the hard end that is never reached, in [0, 1 - start].
     """
 
     start: float = 0.75
@@ -35,7 +35,7 @@ class Expanding(Window):
 
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
-        require(0 < self.start <= 1, "start must be in (0, 1]", self.start)
+        within(self, "(0, 1]", "start")
         room = self.skip_hardest <= 1 - self.start
         require(room and self.skip_hardest >= 0, "skip_hardest must be in [0, 1 - start]", self.skip_hardest)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import within
 from dasm.windows import Progress, Window, inside, require_room
 
 
@@ -35,7 +35,7 @@ class Frontier(Window):
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
         require_room(self.width, self.skip_hardest)
-        require(0 <= self.lead <= 1, "lead must be in [0, 1]", self.lead)
+        within(self, "[0, 1]", "lead")
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:  # noqa: ARG002
         lower = torch.zeros_like(difficulty.rank)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import within
 from dasm.windows import Progress, Window, inside
 
 
@@ -33,7 +33,7 @@ class HardFilter(Window):
 
     def __post_init__(self) -> None:
         """Refuse a share that keeps no image."""
-        require(0 <= self.share < 1, "share must be in [0, 1)", self.share)
+        within(self, "[0, 1)", "share")
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:  # noqa: ARG002
         rank = progress.first.rank

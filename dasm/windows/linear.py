@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.windows import Progress, Window, inside, require_room
 
 
@@ -37,7 +37,7 @@ class Linear(Window):
 
     def __post_init__(self) -> None:
         """Refuse windows that do not fit."""
-        require(self.planned_segments >= 1, "planned_segments must be >= 1", self.planned_segments)
+        at_least(self, 1, "planned_segments")
         require_room(self.width, self.skip_hardest)
         require(self.exponent > 0, "exponent must be > 0", self.exponent)
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import within
 from dasm.windows import Progress, Window, whole
 
 
@@ -39,8 +39,7 @@ class Residual(Window):
 
     def __post_init__(self) -> None:
         """Refuse shares out of range."""
-        require(0 < self.share <= 1, "share must be in (0, 1]", self.share)
-        require(0 < self.least <= 1, "least must be in (0, 1]", self.least)
+        within(self, "(0, 1]", "share", "least")
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
         weights = torch.zeros(len(difficulty.labels))
