@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline import layout
 from pipeline.names import FULL
-from pipeline.reporting import content, diagnosis, drawing, figures, summary
+from pipeline.reporting import content, diagnosis, drawing, figures, gallery, summary
 from pipeline.reporting.artefacts import read_results, read_states
+from pipeline.reporting.contact import contact_sheet
 from pipeline.reporting.dots import beyond, dots
 from pipeline.reporting.facts import facts
 from pipeline.reporting.page import render
@@ -65,6 +67,9 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     (folder / "accuracy.png").write_bytes(drawing.png(accuracy(scope.networks)))
     moves = figures.difficulty(content.drawn(scope, states), scope.segments)
     (folder / "difficulty.png").write_bytes(drawing.png(moves))
+    names = gallery.Real.read(root).class_names
+    sheet = contact_sheet(root / layout.distilled(scope.reference, scope.segments), names, gallery.Most())
+    (folder / "images.png").write_bytes(drawing.png(sheet))
     return folder
 
 

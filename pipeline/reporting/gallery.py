@@ -17,7 +17,8 @@ from pipeline import layout
 from pipeline.reporting.artefacts import read_parquet, segment_files
 from pipeline.reporting.strips import Pixels, Strip, evenly, strip
 
-_COLUMNS = ("image", "label", "segment", "factor", "window_lower", "window_upper")
+#: What is read of a segment.
+SET_COLUMNS = ("image", "label", "segment", "factor", "window_lower", "window_upper")
 
 
 @final
@@ -88,13 +89,14 @@ def segments(folder: Path, real: Real, windows: Sequence[pd.DataFrame], most: Mo
     files = segment_files(folder)
     require(len(files) <= len(windows), f"{folder}: must hold a segment per window", len(files))
     return tuple(
-        _sheet(read_parquet(file, _COLUMNS), real, window, most) for file, window in zip(files, windows, strict=False)
+        _sheet(read_parquet(file, SET_COLUMNS), real, window, most)
+        for file, window in zip(files, windows, strict=False)
     )
 
 
 def whole(folder: Path, real: Real, most: Most) -> Sheet:
     """Read the segments of a state as one set."""
-    parts = [read_parquet(file, _COLUMNS) for file in segment_files(folder)]
+    parts = [read_parquet(file, SET_COLUMNS) for file in segment_files(folder)]
     return _sheet(pd.concat(parts, ignore_index=True), real, None, most)
 
 
@@ -103,7 +105,7 @@ def _sheet(rows: pd.DataFrame, real: Real, window: pd.DataFrame | None, most: Mo
     shown = []
     for label in evenly(len(real.class_names), most.classes):
         stored = images[labels == label]
-        synthetic = strip([_decode(stored[i]["bytes"]) for i in evenly(len(stored), most.images)])
+        synthetic = strip([decode(stored[i]["bytes"]) for i in evenly(len(stored), most.images)])
         beside = None if window is None else real.across(int(label), window, most.images)
         shown.append((real.class_names[label], synthetic, beside))
     first = rows.iloc[0]
@@ -117,7 +119,8 @@ def _sheet(rows: pd.DataFrame, real: Real, window: pd.DataFrame | None, most: Mo
     )
 
 
-def _decode(data: bytes) -> Pixels:
+def decode(data: bytes) -> Pixels:
+    """Return a stored image as an array (h w c), grey or RGB."""
     with Image.open(io.BytesIO(data)) as opened:
         pixels = np.array(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels

@@ -45,7 +45,7 @@ def strip(images: Sequence[Pixels]) -> Strip:
     """Put images (h w c) side by side, a pixel between them."""
     if not images:
         return Strip(uri="", count=0, side=0, width=0, height=0, opaque=False)
-    pictures = [_shrunk(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)) for image in images]
+    pictures = [_picture(shrunk(image)) for image in images]
     width, height = pictures[0].size
     opaque = len(pictures[0].tobytes()) > _EXACT
     mode = pictures[0].mode if opaque else {"L": "LA", "RGB": "RGBA"}[pictures[0].mode]
@@ -70,7 +70,13 @@ def evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64) if n else np.zeros(0, np.int64)
 
 
-def _shrunk(picture: Image.Image) -> Image.Image:
-    # A copy in place keeps the shape of the picture; one that is small enough already stays as it is.
-    picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
-    return picture
+def shrunk(image: Pixels) -> Pixels:
+    """Return an image (h w c) in the size that pages show; one that is small enough already as it is."""
+    picture = _picture(image)
+    picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)  # keeps the shape of the picture
+    pixels = np.asarray(picture)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _picture(image: Pixels) -> Image.Image:
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
