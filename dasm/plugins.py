@@ -52,6 +52,11 @@ def available(kind: type) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+def name_of(part: object) -> str:
+    """Return the name of a plug-in: that of the file in which its class is."""
+    return type(part).__module__.rpartition(".")[2]
+
+
 def find(kind: type[T], name: object, where: str) -> type[T]:
     """Return the final class in the plug-in file `name` of an abstract kind.
 

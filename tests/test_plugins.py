@@ -15,7 +15,7 @@ from dasm.matching import Matching
 from dasm.networks import Network
 from dasm.networks.convnet import ConvNet
 from dasm.objectives import Objective
-from dasm.plugins import available, build, find
+from dasm.plugins import available, build, find, name_of
 from dasm.scores import Score
 from dasm.selection import Selection
 from dasm.train import Trainer
@@ -162,7 +162,9 @@ def test_a_plug_in_takes_its_options():
 def test_the_file_name_is_the_plug_in(kind):
     assert available(KINDS[kind]) == listed(kind)
     for name in listed(kind):
-        assert find(KINDS[kind], name, kind).__module__ == f"dasm.{kind}.{name}"
+        found = find(KINDS[kind], name, kind)
+        assert found.__module__ == f"dasm.{kind}.{name}"
+        assert name_of(found.__new__(found)) == name
 
 
 NESTED = {
@@ -247,6 +249,16 @@ def test_one_new_file_is_one_new_plug_in(plug_in_folder, blobs):
     assert trainer.network.scale == 2
     assert trainer.train(blobs, 2, stream=0)[0].head.in_features == 64
     assert "scale must be" not in refusal({"name": "flat", "scale": "x"}, Network, "network")
+
+
+def test_a_part_is_called_by_its_file_whatever_its_class_and_whatever_it_wraps(plug_in_folder):
+    (plug_in_folder / "not_flat.py").write_text(PLUG_IN)
+    (plug_in_folder / "folder").mkdir()
+    (plug_in_folder / "folder/__init__.py").write_text(PLUG_IN)
+    for name in ("not_flat", "folder"):
+        assert name_of(build(Network, {"name": name}, "network")) == name
+    assert name_of(build(Window, {"name": "static", "window": {"name": "hard_filter"}}, "window")) == "static"
+    assert name_of(Inner()) == "test_plugins"
 
 
 def test_a_file_with_a_leading_underscore_is_no_plug_in(plug_in_folder):
