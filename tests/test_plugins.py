@@ -48,6 +48,7 @@ class Outer:
     on: bool = False
     title: str | None = None
     mode: Literal["fast", "slow"] = "fast"
+    level: Literal[1, 10] = 1
     sides: tuple[int, ...] = (1, 2)
     inner: Inner = Inner()
     parts: dict[str, Inner] | None = None
@@ -82,7 +83,7 @@ def test_nothing_is_taken_where_none_is_allowed():
 
 def test_an_unknown_key_is_refused_with_the_nearest_one():
     assert refusal({"count": 1, "shar": 0.1}) == (
-        "outer: no option called 'shar' (have count, share, on, title, mode, sides, inner, parts);"
+        "outer: no option called 'shar' (have count, share, on, title, mode, level, sides, inner, parts);"
         " did you mean 'share'?"
     )
 
@@ -108,6 +109,10 @@ def test_a_missing_key_is_named():
         ("on", "yes", "must be bool, got 'yes'"),
         ("title", 3, "must be str, got 3"),
         ("mode", "fats", "must be one of fast, slow, got 'fats'"),
+        ("mode", ["fast"], "must be one of fast, slow, got ['fast']"),
+        ("level", 10.0, "must be one of 1, 10, got 10.0"),
+        ("level", True, "must be one of 1, 10, got True"),
+        ("level", "1", "must be one of 1, 10, got '1'"),
         ("sides", 3, "must be a list, got 3"),
         ("sides", "12", "must be a list, got '12'"),
         ("inner", 3, "must be a mapping of options, got 3"),
