@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dasm.errors import require
 from dasm.networks import Classifier
+from dasm.plugins import name_of
 from dasm.readings import Reading
 from dasm.scores import Score, cross_entropy
 from dasm.types import LabelledImages
@@ -89,7 +90,7 @@ def loss(real: LabelledImages, networks: Sequence[Classifier]) -> Difficulty:
 
 def check_snapshots(score: Score, snapshots: int) -> None:
     """Refuse a score that looks back over more snapshots than there are."""
-    name = type(score).__name__.lower()
+    name = name_of(score)
     rule = f"snapshots must be >= {score.snapshots_needed} for the score {name!r}"
     require(snapshots >= score.snapshots_needed, rule, snapshots)
 

@@ -17,6 +17,7 @@ from dasm.machine.precision import products
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
+from dasm.plugins import name_of
 from dasm.storage.checkpoint import Checkpoint
 from dasm.train import Trainer
 from dasm.types import LabelledImages
@@ -60,7 +61,7 @@ class Matching:
         at_least(self, 1, "factor", "patience")
         within(self, "[0, 1)", "tolerance")
         joins = self.objective.joins_prefix or not self.match_prefix
-        name = type(self.objective).__name__.lower()
+        name = name_of(self.objective)
         require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)
         reads = self.objective.reads_window or self.windowed != "matching"
         require(reads, f"windowed must be both or initial for {name}, which reads no window as set here", self.windowed)
@@ -98,11 +99,11 @@ class Matching:
                 be split.
         """
         if ranks.count() > 1 and not self.objective.splits:
-            name = type(self.objective).__name__.lower()
+            name = name_of(self.objective)
             raise ConfigError(f"objective: {name} as set here cannot be split, got {ranks.count()} processes (run one)")
         found = surroundings or Surroundings()
         if self.objective.needs_experts and not found.experts:
-            name = type(self.objective).__name__.lower()
+            name = name_of(self.objective)
             raise ConfigError(f"objective: {name} must be given expert trajectories, got none (see `dasm.experts`)")
         return self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"), found)
 

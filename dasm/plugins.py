@@ -52,6 +52,11 @@ def available(kind: type) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
+def name_of(part: object) -> str:
+    """Return the name of a plug-in: that of the file in which its class is."""
+    return type(part).__module__.rpartition(".")[2]
+
+
 def find(kind: type[T], name: object, where: str) -> type[T]:
     """Return the final class in the plug-in file `name` of an abstract kind.
 
@@ -105,7 +110,8 @@ def _construct(owner: Any, options: dict[str, Any], where: str) -> Any:  # noqa:
 def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - one branch per kind of annotation
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
-        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+        # By its type too: 10.0 and True are equal to 10 and 1.
+        if not any(type(value) is type(allowed) and value == allowed for allowed in arguments):
             raise ConfigError(f"{where}: must be one of {', '.join(map(str, arguments))}, got {value!r}")
         return value
     if origin in (Union, types.UnionType):

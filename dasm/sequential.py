@@ -16,6 +16,7 @@ from dasm.evaluators import Evaluators, trained
 from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import Classifier
+from dasm.plugins import name_of
 from dasm.segments import SegmentPlan, decoded, decoded_parts, distil_segment
 from dasm.selection import Selection
 from dasm.types import LabelledImages, Segment
@@ -49,7 +50,7 @@ class Sequential:
             check_snapshots(self.selection.score, self.evaluators.snapshots)
         objective, network = self.matching.objective, self.matching.trainer.network
         given = self.experts is not None or not objective.needs_experts
-        require(given, f"experts must be given for {type(objective).__name__.lower()}", self.experts)
+        require(given, f"experts must be given for {name_of(objective)}", self.experts)
         if self.experts is not None:
             require(objective.needs_experts, "experts must be left out for objectives that follow none", self.experts)
             self.experts.check(objective.epochs_needed, network)

@@ -13,7 +13,7 @@ from dasm.evaluators import Evaluators
 from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import Network
-from dasm.plugins import build
+from dasm.plugins import build, name_of
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from pipeline import methods
@@ -63,7 +63,7 @@ class Benchmark:
         require(bool(self.networks), "networks must be at least one", [])
         require(bool(self.states), "states must be at least one", [])
         require(len(set(self.states)) == len(self.states), "states must differ", [*self.states])
-        names = [type(network).__name__ for network in self.networks]
+        names = [name_of(network) for network in self.networks]
         require(len(set(names)) == len(names), "networks must be of different names", names)
 
 
@@ -148,7 +148,7 @@ def parse(study: Mapping[str, Any]) -> Study:
 
 def _check_experts(whole: Study, study: Mapping[str, Any], arm: str, matching: Matching) -> None:
     objective, experts = matching.objective, whole.experts
-    name = type(objective).__name__.lower()
+    name = name_of(objective)
     if experts is None:
         raise ConfigError(f"experts must be described, because arm {arm!r} follows them ({name}), got None")
     if arm in whole.controls and not methods.is_joint(study, arm):

@@ -15,7 +15,7 @@ from dasm.matching import Matching
 from dasm.networks import Network
 from dasm.networks.convnet import ConvNet
 from dasm.objectives import Objective
-from dasm.plugins import available, build, find
+from dasm.plugins import available, build, find, name_of
 from dasm.scores import Score
 from dasm.selection import Selection
 from dasm.train import Trainer
@@ -48,6 +48,7 @@ class Outer:
     on: bool = False
     title: str | None = None
     mode: Literal["fast", "slow"] = "fast"
+    level: Literal[1, 10] = 1
     sides: tuple[int, ...] = (1, 2)
     inner: Inner = Inner()
     parts: dict[str, Inner] | None = None
@@ -82,7 +83,7 @@ def test_nothing_is_taken_where_none_is_allowed():
 
 def test_an_unknown_key_is_refused_with_the_nearest_one():
     assert refusal({"count": 1, "shar": 0.1}) == (
-        "outer: no option called 'shar' (have count, share, on, title, mode, sides, inner, parts);"
+        "outer: no option called 'shar' (have count, share, on, title, mode, level, sides, inner, parts);"
         " did you mean 'share'?"
     )
 
@@ -108,6 +109,10 @@ def test_a_missing_key_is_named():
         ("on", "yes", "must be bool, got 'yes'"),
         ("title", 3, "must be str, got 3"),
         ("mode", "fats", "must be one of fast, slow, got 'fats'"),
+        ("mode", ["fast"], "must be one of fast, slow, got ['fast']"),
+        ("level", 10.0, "must be one of 1, 10, got 10.0"),
+        ("level", True, "must be one of 1, 10, got True"),
+        ("level", "1", "must be one of 1, 10, got '1'"),
         ("sides", 3, "must be a list, got 3"),
         ("sides", "12", "must be a list, got '12'"),
         ("inner", 3, "must be a mapping of options, got 3"),
@@ -162,7 +167,9 @@ def test_a_plug_in_takes_its_options():
 def test_the_file_name_is_the_plug_in(kind):
     assert available(KINDS[kind]) == listed(kind)
     for name in listed(kind):
-        assert find(KINDS[kind], name, kind).__module__ == f"dasm.{kind}.{name}"
+        found = find(KINDS[kind], name, kind)
+        assert found.__module__ == f"dasm.{kind}.{name}"
+        assert name_of(found.__new__(found)) == name
 
 
 NESTED = {
@@ -247,6 +254,16 @@ def test_one_new_file_is_one_new_plug_in(plug_in_folder, blobs):
     assert trainer.network.scale == 2
     assert trainer.train(blobs, 2, stream=0)[0].head.in_features == 64
     assert "scale must be" not in refusal({"name": "flat", "scale": "x"}, Network, "network")
+
+
+def test_a_part_is_called_by_its_file_whatever_its_class_and_whatever_it_wraps(plug_in_folder):
+    (plug_in_folder / "not_flat.py").write_text(PLUG_IN)
+    (plug_in_folder / "folder").mkdir()
+    (plug_in_folder / "folder/__init__.py").write_text(PLUG_IN)
+    for name in ("not_flat", "folder"):
+        assert name_of(build(Network, {"name": name}, "network")) == name
+    assert name_of(build(Window, {"name": "static", "window": {"name": "hard_filter"}}, "window")) == "static"
+    assert name_of(Inner()) == "test_plugins"
 
 
 def test_a_file_with_a_leading_underscore_is_no_plug_in(plug_in_folder):

@@ -1,4 +1,4 @@
-"""What DC (arXiv 2006.05929) and DSA (arXiv 2102.08259) share: their loops and their distance between gradients.
+"""What DC (arXiv 2006.05929) and DSA (arXiv 2102.08259) share: all but their options.
 
 A network is drawn, the pixels move once, the network learns from the synthetic set for `inner` epochs, the pixels move
 again, and so on for `outer` pixel updates; then the next network is drawn.
@@ -21,8 +21,12 @@ from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
 from dasm.objective_parts.classwise import loss_gradients
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objective_parts.student import Student
+from dasm.pixels import PixelRule
 from dasm.train import Trainer
 from dasm.types import LabelledImages
+
+#: How their pixels move.
+RULE = PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
 
 # Training images per class up to which (outer, inner) were published.
 _LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -51,6 +55,12 @@ def loops(images: int, outer: int | None, inner: int | None) -> tuple[int, int]:
     return published[0] if outer is None else outer, published[1] if inner is None else inner
 
 
+def divisible(sampler: str) -> bool:
+    """Return whether several processes may each take some of the classes with real batches of this kind."""
+    # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
+    return sampler == "random"
+
+
 @final
 class Condensing:
     """The state of DC and DSA: a student, and the real images that it is shown."""
@@ -63,6 +73,7 @@ class Condensing:
         prefix: LabelledImages | None,
         *,
         loops: tuple[int | None, int | None],
+        sizes: tuple[int, int | None],
         sampler: Sampler,
         augmentation: tuple[Operation, ...] = (),
     ) -> None:
@@ -74,14 +85,15 @@ class Condensing:
             stream: of everything random in them.
             prefix: decoded training images of the frozen segments.
             loops: pixel updates per network and epochs between two of them; None takes the published number.
+            sizes: real and synthetic images per class and iteration; None takes all.
             sampler: of the real images.
             augmentation: shared by both sides, one draw per class.
         """
-        shape, device = real.image_shape, real.labels.device
-        self.shared = SharedTransforms(augmentation, real.num_classes, shape, stream=stream, device=device)
+        self.shared = SharedTransforms(augmentation, real, stream)
         self.sampler = sampler
         self.student = Student(real=real, prefix=prefix, trainer=trainer, stream=rng.derive(stream, "student"))
         self._loops = loops
+        self._sizes = sizes
         self._frozen = 0 if prefix is None else int(prefix.labels.bincount().max())
         self._device = real.labels.device
 
@@ -96,6 +108,26 @@ class Condensing:
             self.student.renew(number)
         return updates
 
+    def distances(
+        self, real: RealBatches, synthetic: SyntheticBatches, iteration: int, stream: int
+    ) -> Iterator[Float[Tensor, ""]]:
+        """Yield the distance between the gradients of a real and a synthetic batch of every class of this process.
+
+        Args:
+            real: batches of the window.
+            synthetic: batches of the segment.
+            iteration: number of the pixel update, from 0.
+            stream: of this iteration.
+        """
+        updates = self.advance(synthetic, iteration)
+        network = self.student.network
+        for label in ranks.mine(real.data.num_classes):
+            shared = self.shared.of_class(label, iteration, stream)
+            images = self.sampler.draw(real, label, self._sizes[0], iteration, network=network, updates=updates)
+            target = weight_gradients(network, images, label, shared)
+            images = synthetic.draw(label, self._sizes[1], iteration)
+            yield row_distance(weight_gradients(network, images, label, shared, differentiable=True), target)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the student and the chosen real images by name, for a checkpoint."""
         return self.student.tensors() | self.sampler.tensors()
@@ -104,35 +136,6 @@ class Condensing:
         """Put back what `tensors` returned."""
         self.student.restore(tensors)
         self.sampler.restore(tensors, self._device)
-
-
-def class_distances(
-    state: Condensing,
-    real: RealBatches,
-    synthetic: SyntheticBatches,
-    *,
-    iteration: int,
-    stream: int,
-    sizes: tuple[int, int | None],
-) -> Iterator[Float[Tensor, ""]]:
-    """Yield the distance between the gradients of a real and a synthetic batch of every class of this process.
-
-    Args:
-        state: with the network through which the sets are seen.
-        real: batches of the window.
-        synthetic: batches of the segment.
-        iteration: number of the pixel update, from 0.
-        stream: of this iteration.
-        sizes: real and synthetic images per class; None takes all.
-    """
-    updates = state.advance(synthetic, iteration)
-    network = state.student.network
-    for label in ranks.mine(real.data.num_classes):
-        shared = state.shared.of_class(label, iteration, stream)
-        images = state.sampler.draw(real, label, sizes[0], iteration, network=network, updates=updates)
-        target = weight_gradients(network, images, label, shared)
-        images = synthetic.draw(label, sizes[1], iteration)
-        yield row_distance(weight_gradients(network, images, label, shared, differentiable=True), target)
 
 
 def weight_gradients(

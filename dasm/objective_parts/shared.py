@@ -7,6 +7,7 @@ import torch
 
 from dasm import rng
 from dasm.augment import Operation, Transform, draw, others_than_one
+from dasm.types import LabelledImages
 
 #: Devices on which drawing is slow, and the iterations that are drawn there at once.
 _BLOCKED = ("cuda",)
@@ -24,31 +25,22 @@ class SharedTransforms:
     """
 
     def __init__(
-        self,
-        operations: tuple[Operation, ...],
-        num_classes: int,
-        image_shape: tuple[int, int, int],
-        *,
-        stream: int,
-        device: torch.device,
-        name: str = "shared",
+        self, operations: tuple[Operation, ...], real: LabelledImages, stream: int, *, name: str = "shared"
     ) -> None:
         """Draw nothing yet.
 
         Args:
             operations: what to apply, as for `dasm.augment.draw`.
-            num_classes: draws per iteration.
-            image_shape: channels, height, width.
+            real: whose classes, image shape and device the draws are for.
             stream: of the blocks.
-            device: of the parameters.
             name: of the draws under their streams.
         """
         self._operations = operations
         self._others = others_than_one(operations) if "one" in operations else operations
-        self._classes = num_classes
-        self._shape = image_shape
+        self._classes = real.num_classes
+        self._shape = real.image_shape
         self._stream = rng.derive(stream, name)
-        self._device = device
+        self._device = real.labels.device
         self._name = name
         self._number = -1
 

@@ -89,9 +89,7 @@ class CAFE(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         student = Student(real=real, prefix=surroundings.prefix, trainer=trainer, stream=rng.derive(stream, "student"))
-        shape, device = real.image_shape, real.labels.device
-        shared = SharedTransforms(self.augmentation, real.num_classes, shape, stream=stream, device=device)
-        return _Watched(student, self, shared)
+        return _Watched(student, self, SharedTransforms(self.augmentation, real, stream))
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int

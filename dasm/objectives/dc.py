@@ -24,7 +24,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.errors import at_least
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.objective_parts.condensation import Condensing, class_distances
+from dasm.objective_parts.condensation import RULE, Condensing, divisible
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer
@@ -59,21 +59,19 @@ class DC(Objective):
 
     @property
     def rule(self) -> PixelRule:
-        return PixelRule(learning_rate=0.1, momentum=0.5, normalised=True)
+        return RULE
 
     @property
     def splits(self) -> bool:
-        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
-        return self.sampler == "random"
+        return divisible(self.sampler)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
-        return Condensing(real, trainer, stream, surroundings.prefix, loops=(self.outer, self.inner), sampler=sampler)
+        loops, sizes = (self.outer, self.inner), (self.real_batch, self.synthetic_batch)
+        return Condensing(real, trainer, stream, surroundings.prefix, loops=loops, sizes=sizes, sampler=sampler)
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, Condensing), "a state is only used by the objective that made it"
-        yield from class_distances(
-            state, real, synthetic, iteration=iteration, stream=draw, sizes=(self.real_batch, self.synthetic_batch)
-        )
+        yield from state.distances(real, synthetic, iteration, draw)

@@ -68,9 +68,7 @@ class DM(Objective):
         return True
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
-        shape, device = real.image_shape, real.labels.device
-        shared = SharedTransforms(self.augmentation, real.num_classes, shape, stream=stream, device=device)
-        state = _Networks(real, trainer, shared)
+        state = _Networks(real, trainer, SharedTransforms(self.augmentation, real, stream))
         if ranks.count() > 1 and _normalises_batches(state.fresh(stream)):
             raise ConfigError("objective: dm sees all classes in one batch-normalised batch, which cannot be split")
         return state

@@ -105,14 +105,12 @@ class Gradient(Objective):
         return self.sampler == "random"
 
     def without_prefix(self) -> "Gradient":
-        return replace(self, prefix_steps=0, prefix_period=50)
+        return replace(self, prefix_steps=Gradient.prefix_steps, prefix_period=Gradient.prefix_period)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
-        shared = SharedTransforms(
-            self.augmentation, real.num_classes, real.image_shape, stream=stream, device=real.labels.device
-        )
+        shared = SharedTransforms(self.augmentation, real, stream)
         start = None
         if self.prefix_steps and surroundings.prefix is not None:
             start = PrefixStart(surroundings.prefix, trainer, self.prefix_steps, self.prefix_period, stream)

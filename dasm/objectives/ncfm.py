@@ -78,17 +78,8 @@ class NCFM(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         steps = self.epochs * -(-len(real) // trainer.recipe.batch_size)
-        shared, own = (
-            SharedTransforms(
-                self.augmentation,
-                real.num_classes,
-                real.image_shape,
-                stream=stream,
-                device=real.labels.device,
-                name=name,
-            )
-            for name in ("shared", "calibration")
-        )
+        shared = SharedTransforms(self.augmentation, real, stream)
+        own = SharedTransforms(self.augmentation, real, stream, name="calibration")
         pool = rng.derive(stream, "pool")
         return _Pool(real, trainer, pool, size=self.networks, steps=steps, transforms=(shared, own))
 

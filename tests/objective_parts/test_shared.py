@@ -6,13 +6,14 @@ from dasm.augment import draw
 from dasm.errors import ConfigError
 from dasm.objective_parts import shared
 from dasm.objective_parts.shared import SharedTransforms
+from tests.handmade import plain_set
 
 ALL = ("flip", "color", "crop", "scale", "rotate", "cutout")
 SHAPE = (1, 16, 16)
 
 
 def made(operations=ALL, stream=5, name="shared"):
-    return SharedTransforms(operations, 3, SHAPE, stream=stream, device=torch.device("cpu"), name=name)
+    return SharedTransforms(operations, plain_set(torch.zeros(3, *SHAPE), range(3)), stream, name=name)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ CASES = {
     "chain": ("chain", [{"k": 1, "next": 2}], "chain must count k = 0, 1"),
     "segments": ("segment", {"s0": {"ipc": 1, "iterations": 1}}, "segment must have s0, s1"),
     "networks": ("benchmark.networks", [], "benchmark: networks must be at least one, got []"),
-    "twice": ("benchmark.networks", [{"name": "mlp"}, {"name": "mlp"}], "networks must be of different names"),
+    "twice": ("benchmark.networks", [{"name": "mlp"}, {"name": "mlp"}], "of different names, got ['mlp', 'mlp']"),
     "states": ("benchmark.states", [1, 9], "benchmark.states must be in 1 … 3, got [1, 9]"),
     "states twice": ("benchmark.states", [3, 3], "benchmark: states must differ, got [3, 3]"),
     "no arm": ("arms", [], "arms must be at least one, got [] (all others are compared with the first)"),
