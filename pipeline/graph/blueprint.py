@@ -22,7 +22,7 @@ from pipeline.study import KINDS, SHARED, Study, parse
 _TEMPLATES = ("*.css", "*.html", "*.md")
 
 
-def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
+def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str, str]:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
 
     `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
@@ -31,6 +31,9 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
     `needs` says how many real images of a class each arm starts from.
+
+    Returns:
+        The digest of every source file in it, by path.
 
     Raises:
         ConfigError: anything wrong with the study.
@@ -64,6 +67,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+    return {path: said for part in parts.values() if "sources" in part for path, said in part["sources"].items()}
 
 
 def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]:

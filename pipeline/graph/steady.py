@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from pipeline import layout, params
 from pipeline.graph import sources
 from pipeline.graph.templates import stages
@@ -26,6 +26,23 @@ _SUFFIXES = (".py", ".css", ".html", ".md")
 def said(study: Mapping[str, Any]) -> dict[str, str]:
     """Return what the blueprint says of a study as a whole."""
     return {"digest": params.digest(study)}
+
+
+def check_settled(study: Mapping[str, Any], code: Mapping[str, str]) -> None:
+    """Refuse values and code that are others by now than those that `check` has read and written down.
+
+    DVC would file the blueprint of the old ones under the new ones, and never make another.
+
+    Args:
+        study: what it has read.
+        code: the digest of every source file that it has read.
+
+    Raises:
+        ConfigError: params.yaml, or a source file, says something else.
+    """
+    edited = (path for path, digest in code.items() if not _says(Path(path), digest))
+    other = "params.yaml" if said(params.read()) != said(study) else next(edited, "")
+    require(not other, f"{other}: must stay as it is while `check` runs", "others at its end", "start again")
 
 
 class Watched:

@@ -3,6 +3,7 @@
 from dasm.images.store import META, read_split
 from pipeline import layout, params
 from pipeline.graph import blueprint, listing
+from pipeline.graph.steady import check_settled
 from pipeline.work.enough import check_prepared
 from pipeline.work.fitting import check_networks
 
@@ -14,9 +15,10 @@ def main() -> None:
     cannot see them, is refused.
     """
     study = params.read()
-    blueprint.write(study)
+    code = blueprint.write(study)
     listing.check_watched(study)
     if listing.is_read(study) and (layout.REAL / META).exists():
         check_prepared("data")
         real = read_split(layout.REAL, "train")
         check_networks(study, real.image_shape, real.num_classes)
+    check_settled(study, code)
