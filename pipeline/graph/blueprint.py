@@ -15,6 +15,7 @@ from dasm.matching import Matching
 from pipeline import layout, methods
 from pipeline.graph import steady
 from pipeline.graph.needs import needs
+from pipeline.graph.networks import networks
 from pipeline.graph.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
 
@@ -30,7 +31,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
     state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
-    `needs` says how many real images of a class each arm starts from.
+    `needs` says how many real images of a class each arm starts from, and `networks` which networks see them.
 
     Returns:
         The digest of every source file in it, by path.
@@ -55,7 +56,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
                     }
                     parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
     parts["experts"]["experts"] = shared
-    parts["needs"] = needs(whole, study)
+    parts |= {"needs": needs(whole, study), "networks": networks(whole, study)}
     parts[steady.NAME] = steady.said(study)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
