@@ -218,24 +218,11 @@ Use `dvc push` to send your updates to remote storage."""
     assert not any(dag.is_advice(line) for line in news)
 
 
-def test_the_height_of_a_stage_is_the_longest_way_down() -> None:
-    parents: dict[str, set[str]] = {
-        "judge": {"a", "b2"},
-        "a": {"real"},
-        "b2": {"b1"},
-        "b1": {"real"},
-        "real": set(),
-        "aside": {"real"},
-    }
-    assert dag.heights(parents) == {"judge": 0, "a": 1, "b2": 1, "b1": 2, "real": 3, "aside": 0}
-
-
-def test_the_longest_chain_goes_before_what_nothing_waits_for(
+def test_prefect_is_handed_the_most_urgent_stage_of_all_that_can_begin(
     flows: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parents: dict[str, set[str]] = {
         "real": set(),
-        "aside": {"real"},
         "joint": {"real"},
         "s0": {"real"},
         "s1": {"s0"},
@@ -250,8 +237,10 @@ def test_the_longest_chain_goes_before_what_nothing_waits_for(
         return SimpleNamespace(state=state, wait=lambda: None, add_done_callback=lambda tell: tell(None))
 
     monkeypatch.setattr(flows, "run_stage", SimpleNamespace(submit=submit))
-    outcomes = flows._walk(parents, {*parents}, flows.Slots(1, None, set()), None, flows.Watched())
-    assert begun == ["real", "s0", "s1", "joint", "s2", "aside", "end"] and {*outcomes} == {*parents}
+    outcomes: dict[str, object] = {}
+    schedule = flows.Schedule(parents, {*parents})
+    flows._walk(schedule, flows.Slots(1, None, set()), None, flows.Watched(), outcomes)
+    assert begun == ["real", "s0", "s1", "joint", "s2", "end"] and {*outcomes} == {*parents}
 
 
 def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
