@@ -79,10 +79,11 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
     status = children.run([*dag.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
     if children.closed:
         return Cancelled(message="the driver stopped")
+    refusal = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), None)
+    if status and refusal:
+        return Failed(name="Refused", message=refusal)  # it would be said again
     if status:
-        # A stage that says in one line what is wrong says so again.
-        name = "Refused" if any(line.startswith("error: ") for line in said) else None
-        return Failed(name=name, message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
+        return Failed(message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
     return Completed(name=dag.verdict(stage, said))
 
 
@@ -109,34 +110,57 @@ def reproduce(
     Raises:
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
     """
-    with procs.only_driver(), closing(procs.Children()) as children:
-        study = Watched()
-        slots = Slots(jobs, list(devices) if devices else None, set())
-        outcomes: dict[str, Outcome] = {}
-        parents, dirty = dag.survey()
-        schedule = Schedule({}, dirty)
-        if dag.BLUEPRINT in dirty:
-            schedule = Schedule({dag.BLUEPRINT: set()}, dirty)
-            _walk(schedule, slots, children, study, outcomes)
-            # Asked again, because only now DVC can see which stages the new blueprint concerns.
-            parents, dirty = dag.survey()
-        if not schedule.of(Verdict.FAILED):
-            # Then it is not above anyone: what it changed, DVC has said.
-            chosen = dag.select(parents, targets)
-            left = {stage: above - {*outcomes} for stage, above in chosen.items() if stage not in outcomes}
-            schedule = Schedule(left, dirty)
-            slots.on_gpu = dag.on_gpu(schedule.parents)
-            _walk(schedule, slots, children, study, outcomes)
-    publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
-    if failed := schedule.of(Verdict.FAILED):
-        skipped = ", ".join(schedule.of(Verdict.SKIPPED)) or "nothing"
-        raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {skipped}")
-    publish.publish_report()
+    outcomes: dict[str, Outcome] = {}
+    try:
+        with procs.only_driver(), closing(procs.Children()) as children:
+            _bring_up_to_date(jobs, targets, devices, children, outcomes)
+    except Exception:  # not when it is told to stop: the temporary server stops too, and would be waited for
+        _publish(outcomes)
+        raise
+    _publish(outcomes)
+    if "report" in outcomes:  # or what lies there is that of an earlier run
+        publish.publish_report()
+
+
+def _publish(outcomes: dict[str, Outcome]) -> None:
+    if outcomes:
+        publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
 
 
 def serve() -> None:
     """Offer `reproduce` to the Run button of Prefect's UI, one run at a time, until interrupted."""
     reproduce.serve(name="local", limit=1)
+
+
+def _bring_up_to_date(
+    jobs: int,
+    targets: list[str] | None,
+    devices: list[str] | None,
+    children: procs.Children,
+    outcomes: dict[str, Outcome],
+) -> None:
+    """Do the work of `reproduce`; note how every stage ended, as it ends."""
+    study = Watched()
+    slots = Slots(jobs, list(devices) if devices else None, set())
+    parents, dirty = dag.survey()
+    dag.select(parents, targets)  # a name that there is not is said before anything runs
+    if dag.BLUEPRINT in dirty:
+        schedule = Schedule({dag.BLUEPRINT: set()}, dirty)
+        _walk(schedule, slots, children, study, outcomes)
+        if schedule.of(Verdict.FAILED):
+            why = outcomes[dag.BLUEPRINT].state.message
+            raise ReproduceError(f"failed: {dag.BLUEPRINT} ({why}); nothing else was run")
+        # Asked again, because only now DVC can see which stages the new blueprint concerns.
+        parents, dirty = dag.survey()
+    # `check` is not above anyone then: what it changed, DVC has said.
+    chosen = dag.select(parents, targets)
+    left = {stage: above - {*outcomes} for stage, above in chosen.items() if stage not in outcomes}
+    schedule = Schedule(left, dirty)
+    slots.on_gpu = dag.on_gpu(left)
+    _walk(schedule, slots, children, study, outcomes)
+    if failed := schedule.of(Verdict.FAILED):
+        skipped = ", ".join(schedule.of(Verdict.SKIPPED)) or "nothing"
+        raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {skipped}")
 
 
 def _walk(

@@ -353,6 +353,62 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
 
 
 @pytest.mark.deep
+def test_a_check_that_refuses_is_told_in_its_own_words_and_nothing_else_runs(
+    flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(BLUEPRINT_YAML.replace("cmd: mkdir", "cmd: ./refuse && mkdir"))
+    (tmp_path / "refuse").write_text("#!/bin/sh\ntouch began\necho 'error: steps: must be 1, got 2' >&2\nfalse\n")
+    (tmp_path / "refuse").chmod(0o755)
+    (tmp_path / "params.yaml").write_text("study: toy\nseed: 3\n")
+    (tmp_path / "source.txt").write_text("one\ntwo\n")
+    dag.ask("init", "--quiet", "--no-scm")
+    with pytest.raises(dag.ReproduceError, match=r"^targets: no stage or group called 'c' \(groups: a, b, check\)$"):
+        flows.reproduce(targets=["c"])
+    assert not (tmp_path / "began").exists()
+    with pytest.raises(dag.ReproduceError, match=r"^failed: check \(steps: must be 1, got 2\); nothing else was run$"):
+        flows.reproduce()
+    assert _verdicts() == {"check": "Refused"}
+
+
+class Published:
+    """What a run publishes, without Prefect."""
+
+    def __init__(self, flows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[object] = []
+        monkeypatch.setattr(flows.publish, "publish_stages", lambda ended: self.said.append({*ended}))
+        monkeypatch.setattr(flows.publish, "publish_report", lambda: self.said.append("report"))
+        self._flows, self._patch = flows, monkeypatch
+
+    def after(self, ends: dict[str, object], error: BaseException | None = None) -> list[object]:
+        """What it is after a run with these outcomes, which may then have failed."""
+
+        def work(*arguments: Any) -> None:
+            arguments[-1].update(ends)
+            if error:
+                raise error
+
+        self._patch.setattr(self._flows, "_bring_up_to_date", work)
+        self.said.clear()
+        with contextlib.suppress(dag.ReproduceError, KeyboardInterrupt):
+            self._flows.reproduce.fn()
+        return self.said
+
+
+def test_the_table_of_stages_is_published_after_a_failure_too_and_the_report_where_it_was_made(
+    flows: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    published, end = Published(flows, monkeypatch), SimpleNamespace(state=SimpleNamespace(name="x"), seconds=1)
+    assert published.after({"a": end, "report": end}) == [{"a", "report"}, "report"]
+    assert published.after({"a": end}) == [{"a"}], "the report there is that of an earlier run"
+    assert published.after({"a": end}, dag.ReproduceError("edited")) == [{"a"}]
+    assert published.after({}, dag.ReproduceError("another driver")) == []
+    assert published.after({"a": end}, KeyboardInterrupt()) == [], "nobody is to be waited for"
+
+
+@pytest.mark.deep
 def test_a_driver_that_can_end_nobody_leaves_no_dvc_behind(project: Path) -> None:
     _edit("{a: 2, b: 1}")
     (project / "hang").write_text("distill@a-s0")
