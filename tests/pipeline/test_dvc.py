@@ -133,7 +133,8 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
         YAML().dump(ZOO, file)
     blueprint.write(ZOO)
     plan.main(3)
-    assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
+    others = {name for name in concerned(project, params.read()) if not name.endswith("coreset.json")}
+    assert others == {"arms/dasm-mtt/experts/2.json"}
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
 
@@ -251,11 +252,20 @@ def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project
     assert concerned(project, {**PARAMS, "segment": segment}) == {f"arms/idc/prefix/{n}.json" for n in (2, 3)}
 
 
-def test_a_study_that_grows_concerns_nobody(project):
-    """Not even the benchmark: how the earlier prefixes are judged is as before."""
+def test_of_the_segments_a_coreset_knows_their_sizes_alone(project):
+    coresets = {f"arms/{arm}/coreset.json" for arm in PARAMS["coresets"]}
+    for option, concerns in (("iterations", set()), ("ipc", coresets)):
+        segment = {**PARAMS["segment"], "s1": {**PARAMS["segment"]["s1"], option: 4}}
+        assert {name for name in concerned(project, {**PARAMS, "segment": segment}) if "coreset" in name} == concerns
+    numbers = DVC_YAML["coreset"]["params"]
+    assert not {"segment", "chain"} & {*numbers} and reads("coreset", r"segment\.s")
+
+
+def test_a_study_that_grows_concerns_nobody_but_coresets(project):
+    """Not even the benchmark: how the earlier prefixes are judged is as before. A coreset is picked as a whole."""
     shutil.copy(ROOT / "params.yaml", project / "params.yaml")
     plan.main(len(PARAMS["chain"]) + 2)
-    assert concerned(project, params.read()) == set()
+    assert concerned(project, params.read()) == {f"arms/{arm}/coreset.json" for arm in PARAMS["coresets"]}
 
 
 @pytest.mark.parametrize("name", DVC_YAML)
