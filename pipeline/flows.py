@@ -9,14 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from pipeline.drivers import procs
+from pipeline.drivers.schedule import Schedule, Slots, Verdict
 from pipeline.graph import dag
 from pipeline.graph.dag import ReproduceError
 from pipeline.graph.steady import Watched
@@ -39,11 +38,10 @@ publish.without_tracebacks_of(ReproduceError)
 
 
 class Outcome(NamedTuple):
-    """How a stage ended, after how long, and the failed stages that are the reason if it did not end well."""
+    """How a stage ended, and after how long."""
 
     state: State[Any]
     seconds: float
-    blame: frozenset[str]
 
 
 class Run(NamedTuple):
@@ -52,29 +50,6 @@ class Run(NamedTuple):
     future: PrefectFuture[Any]
     environment: dict[str, str]
     start: float
-
-
-@dataclass
-class Slots:
-    """What stages compete for: a place among `jobs`, and one of `devices` for those that want a GPU."""
-
-    jobs: int
-    devices: list[str] | None
-    on_gpu: set[str]
-
-    def claim(self, stage: str) -> dict[str, str] | None:
-        """Take a place and return the environment that goes with it, or None if the stage has to wait."""
-        wants_device = self.devices is not None and stage in self.on_gpu
-        if not self.jobs or (wants_device and not self.devices):
-            return None
-        self.jobs -= 1
-        return {"CUDA_VISIBLE_DEVICES": self.devices.pop(0)} if wants_device and self.devices else {}
-
-    def release(self, environment: dict[str, str]) -> None:
-        """Give back what `claim` returned."""
-        self.jobs += 1
-        if self.devices is not None:
-            self.devices.extend(environment.values())
 
 
 def _may_help(_task: object, _run: object, state: State[Any]) -> bool:
@@ -104,10 +79,11 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
     status = children.run([*dag.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
     if children.closed:
         return Cancelled(message="the driver stopped")
+    refusal = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), None)
+    if status and refusal:
+        return Failed(name="Refused", message=refusal)  # it would be said again
     if status:
-        # A stage that says in one line what is wrong says so again.
-        name = "Refused" if any(line.startswith("error: ") for line in said) else None
-        return Failed(name=name, message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
+        return Failed(message=f"exit status {status}: {' | '.join(list(said)[-3:])}")
     return Completed(name=dag.verdict(stage, said))
 
 
@@ -134,26 +110,21 @@ def reproduce(
     Raises:
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
     """
-    with procs.only_driver(), closing(procs.Children()) as children:
-        study = Watched()
-        slots = Slots(jobs, list(devices) if devices else None, set())
-        outcomes: dict[str, Outcome] = {}
-        parents, dirty = dag.survey()
-        if dag.BLUEPRINT in dirty:
-            outcomes = _walk({dag.BLUEPRINT: set()}, dirty, slots, children, study)
-            # Asked again, because only now DVC can see which stages the new blueprint concerns.
-            parents, dirty = dag.survey()
-        if not _failed(outcomes):
-            # Then it is not above anyone: what it changed, DVC has said.
-            chosen = {stage: above - {*outcomes} for stage, above in dag.select(parents, targets).items()}
-            rest = {stage: above for stage, above in chosen.items() if stage not in outcomes}
-            slots.on_gpu = dag.on_gpu(rest)
-            outcomes |= _walk(rest, dirty, slots, children, study)
-    publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
-    if failed := _failed(outcomes):
-        skipped = [stage for stage, outcome in outcomes.items() if outcome.blame and stage not in failed]
-        raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {', '.join(skipped) or 'nothing'}")
-    publish.publish_report()
+    outcomes: dict[str, Outcome] = {}
+    try:
+        with procs.only_driver(), closing(procs.Children()) as children:
+            _bring_up_to_date(jobs, targets, devices, children, outcomes)
+    except Exception:  # not when it is told to stop: the temporary server stops too, and would be waited for
+        _publish(outcomes)
+        raise
+    _publish(outcomes)
+    if "report" in outcomes:  # or what lies there is that of an earlier run
+        publish.publish_report()
+
+
+def _publish(outcomes: dict[str, Outcome]) -> None:
+    if outcomes:
+        publish.publish_stages({stage: (str(end.state.name), end.seconds) for stage, end in outcomes.items()})
 
 
 def serve() -> None:
@@ -161,52 +132,67 @@ def serve() -> None:
     reproduce.serve(name="local", limit=1)
 
 
-def _failed(outcomes: dict[str, Outcome]) -> list[str]:
-    return [stage for stage, outcome in outcomes.items() if stage in outcome.blame]
+def _bring_up_to_date(
+    jobs: int,
+    targets: list[str] | None,
+    devices: list[str] | None,
+    children: procs.Children,
+    outcomes: dict[str, Outcome],
+) -> None:
+    """Do the work of `reproduce`; note how every stage ended, as it ends."""
+    study = Watched()
+    slots = Slots(jobs, list(devices) if devices else None, set())
+    parents, dirty = dag.survey()
+    dag.select(parents, targets)  # a name that there is not is said before anything runs
+    if dag.BLUEPRINT in dirty:
+        schedule = Schedule({dag.BLUEPRINT: set()}, dirty)
+        _walk(schedule, slots, children, study, outcomes)
+        if schedule.of(Verdict.FAILED):
+            why = outcomes[dag.BLUEPRINT].state.message
+            raise ReproduceError(f"failed: {dag.BLUEPRINT} ({why}); nothing else was run")
+        # Asked again, because only now DVC can see which stages the new blueprint concerns.
+        parents, dirty = dag.survey()
+    # `check` is not above anyone then: what it changed, DVC has said.
+    chosen = dag.select(parents, targets)
+    left = {stage: above - {*outcomes} for stage, above in chosen.items() if stage not in outcomes}
+    schedule = Schedule(left, dirty)
+    slots.on_gpu = dag.on_gpu(left)
+    _walk(schedule, slots, children, study, outcomes)
+    if failed := schedule.of(Verdict.FAILED):
+        skipped = ", ".join(schedule.of(Verdict.SKIPPED)) or "nothing"
+        raise ReproduceError(f"failed: {', '.join(failed)}; not run because of that: {skipped}")
 
 
 def _walk(
-    parents: dict[str, set[str]], dirty: set[str], slots: Slots, children: procs.Children, study: Watched
-) -> dict[str, Outcome]:
-    """Take every stage to its outcome, parents first. Prefect is handed only stages whose parents are done.
-
-    The chain of an arm's segments is what takes longest: its stages go before those that nothing waits for.
-    """
-    graph, height = TopologicalSorter(parents), dag.heights(parents)
-    graph.prepare()
-    ready: list[str] = []
+    schedule: Schedule, slots: Slots, children: procs.Children, study: Watched, outcomes: dict[str, Outcome]
+) -> None:
+    """Take every stage to its outcome, and note it. Prefect is handed only stages whose parents are done."""
     running: dict[str, Run] = {}
-    outcomes: dict[str, Outcome] = {}
     done: SimpleQueue[str] = SimpleQueue()
-    while graph.is_active():
-        ready = sorted([*ready, *graph.get_ready()], key=lambda stage: -height[stage])
-        ended = {stage: end for stage in ready if (end := _settle(stage, parents[stage], stage in dirty, outcomes))}
-        for stage in [stage for stage in ready if stage not in ended]:
-            if (environment := slots.claim(stage)) is not None:
-                above = [outcomes[parent].state for parent in parents[stage]]
+    while schedule.is_active():
+        settled = False
+        for stage in schedule.ready():
+            above = [outcomes[name].state for name in schedule.blame(stage) or schedule.parents[stage]]
+            if fate := schedule.fate(stage):
+                outcomes[stage] = _settle(stage, schedule.blame(stage), above)
+                schedule.end(stage, fate)
+                settled = True
+            elif (environment := slots.claim(stage)) is not None:
                 future = run_stage.submit(stage, environment, children, wait_for=above, return_state=False)
                 running[stage] = Run(future, environment, time.monotonic())
+                schedule.begin(stage)
                 future.add_done_callback(_teller(done, stage))
-        if not ended:
+        if not settled:
             stage = _next(done, study)
             run = running.pop(stage)
             slots.release(run.environment)
-            ended = {stage: _outcome(stage, run)}
-        outcomes |= ended
-        graph.done(*ended)
-        ready = [stage for stage in ready if stage not in outcomes and stage not in running]
-    return outcomes
+            outcomes[stage] = _outcome(run)
+            schedule.end(stage, _verdict(outcomes[stage].state))
 
 
-def _settle(stage: str, parents: set[str], dirty: bool, outcomes: dict[str, Outcome]) -> Outcome | None:
-    """End a stage that is not to be run; None if it is: it is dirty itself, or DVC touched a stage above it."""
-    blame = frozenset().union(*(outcomes[parent].blame for parent in parents))
-    touched = any(outcomes[parent].state.name != "Unchanged" for parent in parents)
-    if not blame and (dirty or touched):
-        return None
-    above = [outcomes[name].state for name in blame or parents]
+def _settle(stage: str, blame: frozenset[str], above: list[State[Any]]) -> Outcome:
     links = [allow_failure(state) for state in above if state.is_completed() or state.is_failed()]
-    return Outcome(settle_stage(stage, blame, wait_for=links, return_state=True), 0.0, blame)
+    return Outcome(settle_stage(stage, blame, wait_for=links, return_state=True), 0.0)
 
 
 def _teller(done: "SimpleQueue[str]", stage: str) -> Callable[[PrefectFuture[Any]], None]:
@@ -222,7 +208,12 @@ def _next(done: "SimpleQueue[str]", study: Watched) -> str:
             return done.get(timeout=1)
 
 
-def _outcome(stage: str, run: Run) -> Outcome:
+def _outcome(run: Run) -> Outcome:
     run.future.wait()  # brings the state along; without it Prefect asks its server, which lags behind
-    state = run.future.state
-    return Outcome(state, time.monotonic() - run.start, frozenset() if state.is_completed() else frozenset({stage}))
+    return Outcome(run.future.state, time.monotonic() - run.start)
+
+
+def _verdict(state: State[Any]) -> Verdict:
+    if not state.is_completed():
+        return Verdict.FAILED
+    return Verdict.UNCHANGED if state.name == "Unchanged" else Verdict.DONE

@@ -28,8 +28,13 @@ def block(study: Mapping[str, Any], arm: str, name: str) -> Any:  # noqa: ANN401
 
 def section(study: Mapping[str, Any], arm: str, name: str, kind: type[T]) -> T:
     """Build the dataclass of one block of an arm."""
+    return build(kind, block(study, arm, name), place(study, arm, name))
+
+
+def place(study: Mapping[str, Any], arm: str, name: str) -> str:
+    """Return where one block of an arm is described: under `method` if the arm departs from the shared one."""
     own = name in _departures(study, arm) or name == "coreset"
-    return build(kind, block(study, arm, name), f"method.{arm}.{name}" if own else name)
+    return f"method.{arm}.{name}" if own else name
 
 
 def plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:

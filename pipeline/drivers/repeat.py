@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
@@ -68,18 +68,26 @@ def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.C
     config = _config(Path(dag.ask("cache", "dir").strip()).resolve())
 
     def repeat(seed: int) -> None:
+        if children.closed:
+            return
         copy = free.get()
         try:
             _copy(copy, {**study, "seed": seed}, config)
             _reproduce(children, copy, f"root seed {seed}")
             write_atomically(_table(report, seed), lambda path: shutil.copyfile(copy / report / "table.csv", path))
+        except BaseException:
+            # At once, here: this thread would begin the next one before anybody else hears of it.
+            ended = children.closed
+            children.close()
+            if not ended:  # else by one that failed before, which is the one to name
+                raise
         finally:
             free.put(copy)  # or whoever comes next would wait for ever
 
     with ThreadPoolExecutor(jobs) as pool:
         runs = [pool.submit(repeat, seed) for seed in seeds]
         try:
-            for run in runs:
+            for run in as_completed(runs):
                 run.result()
         except BaseException:
             children.close()  # what still runs ends, and nothing more begins

@@ -25,6 +25,7 @@ from pipeline import layout, params
 from pipeline.drivers import procs
 from pipeline.graph import blueprint, listing
 from pipeline.graph.templates import Stage, stages
+from pipeline.work.enough import check_prepared
 
 _DONE = Path(".checkpoints/walk")
 _LOCK = Path(".checkpoints/walk.lock")
@@ -42,6 +43,7 @@ def main(minutes: str = "0", jobs: int = 1) -> None:
     with procs.only_driver(_LOCK):
         study = params.read()
         blueprint.write(study)
+        check_prepared(study)
         written = [stage for stage in stages(study) if stage.name != "check"]
         failed = walk(written, study, seconds=float(minutes) * 60 or float("inf"), jobs=jobs)
     if failed:

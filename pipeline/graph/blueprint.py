@@ -15,6 +15,7 @@ from dasm.matching import Matching
 from pipeline import layout, methods
 from pipeline.graph import steady
 from pipeline.graph.needs import needs
+from pipeline.graph.networks import networks
 from pipeline.graph.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
 
@@ -22,7 +23,7 @@ from pipeline.study import KINDS, SHARED, Study, parse
 _TEMPLATES = ("*.css", "*.html", "*.md")
 
 
-def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
+def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str, str]:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
 
     `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
@@ -30,7 +31,12 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
     state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
-    `needs` says how many real images of a class each arm starts from.
+    `arms/<arm>/coreset` says how many images of a class each segment takes, and nothing else of segments.
+
+    `needs` says how many real images of a class each arm starts from, and `networks` which networks see them.
+
+    Returns:
+        The digest of every source file in it, by path.
 
     Raises:
         ConfigError: anything wrong with the study.
@@ -43,6 +49,8 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
             for block in blocks:
                 built: object = methods.section(study, arm, block, KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
+                if block == "coreset":
+                    parts[f"arms/{arm}/coreset"]["sizes"] = [whole.segment[f"s{link.k}"].ipc for link in whole.chain]
                 if isinstance(built, Matching):
                     follows = built.objective.needs_experts
                     shared |= follows
@@ -52,7 +60,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
                     }
                     parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
     parts["experts"]["experts"] = shared
-    parts["needs"] = needs(whole, study)
+    parts |= {"needs": needs(whole, study), "networks": networks(whole, study)}
     parts[steady.NAME] = steady.said(study)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
         parts[f"code/{file.stem}"] = {"sources": _stage(file)}
@@ -64,6 +72,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+    return {path: said for part in parts.values() if "sources" in part for path, said in part["sources"].items()}
 
 
 def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]:

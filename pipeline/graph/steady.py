@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from pipeline import layout, params
 from pipeline.graph import sources
 from pipeline.graph.templates import stages
@@ -18,6 +18,7 @@ from pipeline.graph.templates import stages
 #: The part of the blueprint that no stage depends on.
 NAME = "study"
 
+_STUDY = layout.BLUEPRINT / f"{NAME}.json"
 _WATCHED = (Path("params.yaml"), Path("dvc.yaml"))
 _SUFFIXES = (".py", ".css", ".html", ".md")
 
@@ -25,6 +26,23 @@ _SUFFIXES = (".py", ".css", ".html", ".md")
 def said(study: Mapping[str, Any]) -> dict[str, str]:
     """Return what the blueprint says of a study as a whole."""
     return {"digest": params.digest(study)}
+
+
+def check_settled(study: Mapping[str, Any], code: Mapping[str, str]) -> None:
+    """Refuse values and code that are others by now than those that `check` has read and written down.
+
+    DVC would file the blueprint of the old ones under the new ones, and never make another.
+
+    Args:
+        study: what it has read.
+        code: the digest of every source file that it has read.
+
+    Raises:
+        ConfigError: params.yaml, or a source file, says something else.
+    """
+    edited = (path for path, digest in code.items() if not _says(Path(path), digest))
+    other = "params.yaml" if said(params.read()) != said(study) else next(edited, "")
+    require(not other, f"{other}: must stay as it is while `check` runs", "others at its end", "start again")
 
 
 class Watched:
@@ -45,6 +63,28 @@ class Watched:
         return False
 
 
+class _Seen(NamedTuple):
+    """What `check` had read when a stage began.
+
+    Attributes:
+        files: the text of every file of the blueprint. Kept, because `check` by hand writes them anew, while the stage
+            works by what they said before.
+        since: when they were written.
+    """
+
+    files: dict[Path, str]
+    since: float
+
+    @classmethod
+    def now(cls) -> "_Seen | None":
+        """Read them; None where nothing has been checked, as before a stage by hand."""
+        try:
+            since = _STUDY.stat().st_ctime
+        except FileNotFoundError:
+            return None
+        return cls({path: path.read_text() for path in layout.BLUEPRINT.rglob("*.json")}, since)
+
+
 @contextmanager
 def steady(command: Sequence[str]) -> Iterator[None]:
     """Refuse, before the work and after it, values and code that `check` has not read. Comments are neither.
@@ -53,45 +93,48 @@ def steady(command: Sequence[str]) -> Iterator[None]:
         command: the stage and its arguments.
 
     Raises:
-        ConfigError: there are such values, or such code among the stage's own. DVC then takes the stage as failed, and
-            keeps nothing of it.
+        ConfigError: there are such values, or such code among the stage's own, or `check` has read others meanwhile.
+            DVC then takes the stage as failed, and keeps nothing of it.
     """
-    _look(command, "")
+    seen = _Seen.now()
+    if seen is None:
+        yield
+        return
+    _look(command, seen, "")
     yield
-    _look(command, "; what this stage made meanwhile is not kept")
+    _look(command, seen, "; what this stage made meanwhile is not kept")
 
 
-def _look(command: Sequence[str], more: str) -> None:
-    file = layout.BLUEPRINT / f"{NAME}.json"
-    if not file.exists():
-        return  # a stage by hand, where nothing has been checked
+def _look(command: Sequence[str], seen: _Seen, more: str) -> None:
     try:
-        read = json.loads(file.read_text())
+        read = json.loads(seen.files.get(_STUDY, ""))
     except ValueError:
-        read = None  # `check` was cut short
+        read = None  # `check` was cut short, or is at it
     study = params.read()
-    other = "params.yaml" if read != said(study) else _edited(command, study, file.stat().st_ctime)
+    other, what = ("params.yaml", "values") if read != said(study) else _edited(command, study, seen)
     if other:
-        what = "values" if other == "params.yaml" else "code"
         raise ConfigError(
-            f"{other}: must stay as it is while stages run, got other {what} than `check` read{more}"
+            f"{other}: must stay as it is while stages run, got other {what} than `check` had read{more}"
             " (`dvc repro` begins with `check`; by hand: `python -m pipeline check`)"
         )
 
 
-def _edited(command: Sequence[str], study: Mapping[str, Any], since: float) -> str:
-    """Name a source file of the stage that says something else than in the blueprint, or nobody."""
+def _edited(command: Sequence[str], study: Mapping[str, Any], seen: _Seen) -> tuple[str, str]:
+    """Name a file of the stage that says something else than when it began, and what it says; or nothing."""
     files = [path for name in sources.OURS for path in Path(name).rglob("*") if path.suffix in _SUFFIXES]
-    touched = {str(path) for path in files if _changed(path) >= since}
-    if not touched:  # as nearly always; telling which files are the stage's own takes a tenth of a second
-        return ""
+    touched = {str(path) for path in files if _changed(path) >= seen.since}
+    if not touched and _changed(_STUDY) == seen.since:
+        return "", ""  # as nearly always; telling which files are the stage's own takes a tenth of a second
     cmd = " ".join(["python -m pipeline", *command])
     deps = [Path(dep) for stage in stages(study) if stage.cmd == cmd for dep in stage.deps]
-    for part in (dep for dep in deps if layout.BLUEPRINT in dep.parents):
-        for path, digest in json.loads(part.read_text())["sources"].items():
+    parts = [dep for dep in deps if dep in seen.files]
+    for part in parts:
+        for path, digest in json.loads(seen.files[part])["sources"].items():
             if path in touched and not _says(Path(path), digest):
-                return path
-    return ""
+                return path, "code"
+    # What `check` has written since is what DVC would file the results under.
+    anew = (part for part in parts if part.exists() and part.read_text() != seen.files[part])
+    return str(next(anew, "")), "options or code"
 
 
 def _changed(path: Path) -> float:

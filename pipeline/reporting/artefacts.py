@@ -112,35 +112,35 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
 def read_ledger(root: Path, params: Mapping[str, Any], scope: Scope) -> pd.DataFrame:
     """Read what every stage cost: what the arms share first (arm ""), then arm by arm, in order of stage and number.
 
-    Entries of no stage of the study are left by another one, or by it when it was another, and passed over.
+    Entries of no stage of the study are left by another one, or by it when it was another, and passed over; so are
+    those of stages that had nothing to do.
     """
     places = ("", *scope.arms, FULL)
     outs = [
         root / out
         for stage in stages(params, root / "dvc.yaml")
         for out in stage.outs
-        if layout.LEDGER in Path(out).parents and (scope.experts or not stage.name.startswith("experts"))
+        if layout.LEDGER in Path(out).parents
     ]
-    rows = [row for row in (_entry(path, places) for path in outs if path.exists()) if row["arm"] in places]
+    rows = [row for row in map(_entry, filter(Path.exists, outs)) if row["arm"] in places and not row["passed"]]
     require(bool(rows), f"{root / layout.LEDGER}: must hold the cost of every stage", "no *.json")
     rows.sort(key=lambda row: (places.index(row["arm"]), row["stage"], row["number"], row["name"]))
     return pd.DataFrame(rows)
 
 
-def _entry(path: Path, arms: Sequence[str]) -> dict[str, Any]:
+def _entry(path: Path) -> dict[str, Any]:
     keys = ("stage", "name", "seconds", "device", "peak_memory_mb", "forward_images", "backward_images", "flops")
     try:
         entry = json.loads(path.read_text())
         row = {key: entry[key] for key in keys}
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: must be a ledger entry, got {error!r}") from error
-    item = str(row["name"]).partition("@")[2]
-    named = [arm for arm in arms if item == arm or item.startswith(f"{arm}-")]
     number = re.search(r"\d+$", str(row["name"]))
     return {
         **row,
-        "arm": entry.get("arm") or max(named, key=len, default=""),
+        "arm": entry.get("arm", ""),
         "number": int(number[0]) if number else -1,
         "distances": entry.get("distances") or [],
         "taken_from": entry.get("taken_from", ""),
+        "passed": entry.get("passed", False),
     }

@@ -45,7 +45,7 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
         "prefixes": prefixes,
         "seeds": int(table["n"].max()),
         "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
-        "winner": at_largest[at_largest["best"]].iloc[0].to_dict(),
+        "winners": at_largest[at_largest["best"]].to_dict("records"),
         "headline": [(row["minus"], Difference.of(row)) for _, row in rival.iterrows()],
         "paired": {
             (row["network"], row["minus"], row["prefix_ipc"]): Difference.of(row) for _, row in tested.iterrows()

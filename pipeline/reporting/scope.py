@@ -23,7 +23,6 @@ class Scope:
         segments: number of segments of a whole set.
         states: number of segments of every prefix that is benchmarked, ascending.
         scores: number of segments at every state that is scored, 0 first.
-        experts: whether any are trained.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Scope:
     segments: int
     states: tuple[int, ...]
     scores: tuple[int, ...]
-    experts: bool
 
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
@@ -53,7 +51,6 @@ class Scope:
             segments=len(found["chain"]),
             states=tuple(sorted(params.value(study, "benchmark.states"))),
             scores=(0, *(link["next"] for link in found["rescore"])),
-            experts=study.get("experts") is not None,
         )
 
     @property

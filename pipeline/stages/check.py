@@ -1,10 +1,9 @@
 """Check every parameter before any work starts, and write down what every stage is made of."""
 
-from dasm.images.store import META, read_split
-from pipeline import layout, params
+from pipeline import params
 from pipeline.graph import blueprint, listing
+from pipeline.graph.steady import check_settled
 from pipeline.work.enough import check_prepared
-from pipeline.work.fitting import check_networks
 
 
 def main() -> None:
@@ -14,9 +13,7 @@ def main() -> None:
     cannot see them, is refused.
     """
     study = params.read()
-    blueprint.write(study)
+    code = blueprint.write(study)
     listing.check_watched(study)
-    if listing.is_read(study) and (layout.REAL / META).exists():
-        check_prepared("data")
-        real = read_split(layout.REAL, "train")
-        check_networks(study, real.image_shape, real.num_classes)
+    check_prepared(study)
+    check_settled(study, code)

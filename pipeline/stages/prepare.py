@@ -19,7 +19,7 @@ def main() -> None:
         source = data.open(params.value(study, "seed"))
         # Said now, not by the first arm, after minutes or hours.
         check_sizes(source.where, source.class_names, source.labels[source.splits["train"]], source.labels)
-        check_networks(study, source.image_shape, len(source.class_names))
+        check_networks(source.image_shape, len(source.class_names))
         write_source(layout.REAL, source, track=runtime.track("prepare"))
         # DVC notes what it watches after the stage: a picture that came meanwhile would count as read, for good.
         same = listing.listing(study) == entry["listing"]

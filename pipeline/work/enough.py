@@ -1,4 +1,7 @@
-"""Whether every class has the training images that a study starts from, before hours are spent on the first arm."""
+"""Whether the prepared images are enough for a study, before hours are spent on the first arm of it.
+
+Every class has the training images that arms start from, and every network sees images of their size.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +12,10 @@ from jaxtyping import Int64
 
 from dasm.errors import ConfigError
 from dasm.images.splits import SPLITS
-from dasm.images.store import META, array_file
+from dasm.images.store import META, array_file, read_split
 from pipeline import layout
+from pipeline.graph import listing
+from pipeline.work.fitting import check_networks
 
 #: The blueprint's list of what every arm starts from (`pipeline.graph.needs`). No stage depends on it, because a study
 #: that grows need not decode its images again; `check` compares the larger study with the images that are there.
@@ -46,12 +51,16 @@ def check_sizes(
     )
 
 
-def check_prepared(where: str) -> None:
-    """Compare the images that lie in `data/real` as `check_sizes` does.
+def check_prepared(study: Mapping[str, Any]) -> None:
+    """Compare the images that lie in `data/real` with the blueprint, if they are those of the study.
 
-    Args:
-        where: what messages call the data set.
+    Raises:
+        ConfigError: an arm starts from more of them than there are, or a network cannot see them.
     """
+    if not listing.is_read(study) or not (layout.REAL / META).exists():
+        return
     names = json.loads((layout.REAL / META).read_text())["class_names"]
     labels = [np.load(layout.REAL / array_file(split, "labels"), allow_pickle=False) for split in SPLITS]
-    check_sizes(where, names, labels[SPLITS.index("train")], np.concatenate(labels))
+    check_sizes("data", names, labels[SPLITS.index("train")], np.concatenate(labels))
+    real = read_split(layout.REAL, "train")
+    check_networks(real.image_shape, real.num_classes)

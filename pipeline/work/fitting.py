@@ -1,11 +1,17 @@
 """Whether the networks that a study names can see images of its size, before hours are spent on the first of them."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from dasm.errors import ConfigError
 from dasm.networks import Network
 from dasm.plugins import build
+from pipeline import layout
+
+#: The blueprint's list of all networks of the study (`pipeline.graph.networks`). As with `enough.NEEDS`, no stage
+#: depends on it.
+NETWORKS = layout.BLUEPRINT / "networks.json"
 
 
 def fitting(options: Mapping[str, Any], where: str, image_shape: tuple[int, int, int], num_classes: int) -> Network:
@@ -28,20 +34,7 @@ def fitting(options: Mapping[str, Any], where: str, image_shape: tuple[int, int,
     return network
 
 
-def check_networks(study: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int) -> None:
-    """Build every network that a study names once; raise as `fitting` does."""
-    for where, options in _named(study, ""):
-        fitting(options, where, image_shape, num_classes)
-
-
-def _named(values: object, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    # Wherever they stand: in blocks, in an arm's departures from them, in the benchmark's list.
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            path = f"{where}.{key}" if where else str(key)
-            if key == "network" and isinstance(value, Mapping) and "name" in value:
-                yield path, value
-            elif key == "networks" and isinstance(value, list):
-                yield from ((f"{path}[{number}]", options) for number, options in enumerate(value))
-            else:
-                yield from _named(value, path)
+def check_networks(image_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Build every network of the study once; raise as `fitting` does."""
+    for network in json.loads(NETWORKS.read_text()):
+        fitting(network["options"], network["where"], image_shape, num_classes)

@@ -22,11 +22,11 @@ def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
 
 
 def _cost(stage: str, name: str, arm: str) -> None:
-    """Write the entry that `runtime.ledger` would write."""
+    """Write the entry that `runtime.ledger` would write, and that nothing was done: no run that the report counts."""
     nothing = dict.fromkeys(
         ("seconds", "earlier_seconds", "forward_images", "backward_images", "flops", "peak_memory_mb"), 0
     )
     threads = params.value(params.read(), "threads")
     named = os.environ.get("DVC_STAGE", name)
-    entry = {"stage": stage, "name": named, "arm": arm, "device": "cpu", "threads": threads, **nothing}
+    entry = {"stage": stage, "name": named, "arm": arm, "device": "cpu", "threads": threads, **nothing, "passed": True}
     write_json(layout.LEDGER / f"{name}.json", entry)

@@ -33,21 +33,21 @@ def test_a_stage_writes_seconds_images_operations_and_device(here, trainer):
     assert (written["forward_images"], written["backward_images"], written["device"]) == (48, 48, "cpu")
     # Two convolutions of 4 channels on 8 x 8 and 4 x 4 pixels and a head; three passes, but none back to the images.
     assert written["flops"] == 48 * 2 * (2 * 64 * 4 * 9 + 3 * 16 * 4 * 36 + 3 * 16 * 3)
-    row = artefacts._entry(here / "data/ledger/train-dasm-1.json", ("", "dasm"))
+    row = artefacts._entry(here / "data/ledger/train-dasm-1.json")
     assert row["flops"] == written["flops"] and row["arm"] == "dasm"
 
 
-def test_a_stage_that_had_nothing_to_do_says_so_in_the_same_words(here):
+def test_a_stage_that_had_nothing_to_do_says_so_in_the_same_words_and_is_no_run(here):
     (here / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     due = here / "data/blueprint/arms/dasm/experts/1.json"
     due.parent.mkdir(parents=True)
     due.write_text('{"experts": false}')
     experts.main("dasm", 1)
     written = json.loads((here / "data/ledger/experts-dasm-1.json").read_text())
-    assert set(written) == {"stage", "name", "arm", *COST}
+    assert set(written) == {"stage", "name", "arm", "passed", *COST}
     assert written["flops"] == written["forward_images"] == 0
     assert written["name"] == "experts-dasm-1"
-    assert artefacts._entry(here / "data/ledger/experts-dasm-1.json", ("", "dasm"))["seconds"] == 0
+    assert artefacts._entry(here / "data/ledger/experts-dasm-1.json")["passed"]
 
 
 @pytest.mark.parametrize(("arm", "shown"), [("dasm", "dasm"), ("real", "")])

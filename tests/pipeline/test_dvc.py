@@ -49,8 +49,8 @@ def concerned(project: Path, study=PARAMS) -> set[str]:
     blueprint.write(study)
     after = files(project / layout.BLUEPRINT)
     assert after.keys() >= before.keys()
-    # No stage depends on what arms need: it is compared when images are read.
-    return {name for name in before if after[name] != before[name]} - {"needs.json"}
+    # No stage depends on what is compared when images are read.
+    return {name for name in before if after[name] != before[name]} - {"needs.json", "networks.json"}
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -133,7 +133,8 @@ def test_a_study_that_grows_trains_the_experts_of_its_last_state_and_no_others_a
         YAML().dump(ZOO, file)
     blueprint.write(ZOO)
     plan.main(3)
-    assert concerned(project, params.read()) == {"arms/dasm-mtt/experts/2.json"}
+    others = {name for name in concerned(project, params.read()) if not name.endswith("coreset.json")}
+    assert others == {"arms/dasm-mtt/experts/2.json"}
     assert due(params.read(), "dasm-mtt")[2] == (True, "")
 
 
@@ -251,11 +252,20 @@ def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project
     assert concerned(project, {**PARAMS, "segment": segment}) == {f"arms/idc/prefix/{n}.json" for n in (2, 3)}
 
 
-def test_a_study_that_grows_concerns_nobody(project):
-    """Not even the benchmark: how the earlier prefixes are judged is as before."""
+def test_of_the_segments_a_coreset_knows_their_sizes_alone(project):
+    coresets = {f"arms/{arm}/coreset.json" for arm in PARAMS["coresets"]}
+    for option, concerns in (("iterations", set()), ("ipc", coresets)):
+        segment = {**PARAMS["segment"], "s1": {**PARAMS["segment"]["s1"], option: 4}}
+        assert {name for name in concerned(project, {**PARAMS, "segment": segment}) if "coreset" in name} == concerns
+    numbers = DVC_YAML["coreset"]["params"]
+    assert not {"segment", "chain"} & {*numbers} and reads("coreset", r"segment\.s")
+
+
+def test_a_study_that_grows_concerns_nobody_but_coresets(project):
+    """Not even the benchmark: how the earlier prefixes are judged is as before. A coreset is picked as a whole."""
     shutil.copy(ROOT / "params.yaml", project / "params.yaml")
     plan.main(len(PARAMS["chain"]) + 2)
-    assert concerned(project, params.read()) == set()
+    assert concerned(project, params.read()) == {f"arms/{arm}/coreset.json" for arm in PARAMS["coresets"]}
 
 
 @pytest.mark.parametrize("name", DVC_YAML)
@@ -311,7 +321,7 @@ def test_no_stage_depends_on_what_the_blueprint_says_of_the_study_as_a_whole():
 
 def test_a_blueprint_is_json_with_options_and_sources(project):
     for name, text in files(project / layout.BLUEPRINT).items():
-        if name == "needs.json":  # of which no stage is made
+        if name in ("needs.json", "networks.json"):  # of which no stage is made
             continue
         content = json.loads(text)
         assert content["sources"] or content["options"] is None, name

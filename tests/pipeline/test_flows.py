@@ -218,24 +218,11 @@ Use `dvc push` to send your updates to remote storage."""
     assert not any(dag.is_advice(line) for line in news)
 
 
-def test_the_height_of_a_stage_is_the_longest_way_down() -> None:
-    parents: dict[str, set[str]] = {
-        "judge": {"a", "b2"},
-        "a": {"real"},
-        "b2": {"b1"},
-        "b1": {"real"},
-        "real": set(),
-        "aside": {"real"},
-    }
-    assert dag.heights(parents) == {"judge": 0, "a": 1, "b2": 1, "b1": 2, "real": 3, "aside": 0}
-
-
-def test_the_longest_chain_goes_before_what_nothing_waits_for(
+def test_prefect_is_handed_the_most_urgent_stage_of_all_that_can_begin(
     flows: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parents: dict[str, set[str]] = {
         "real": set(),
-        "aside": {"real"},
         "joint": {"real"},
         "s0": {"real"},
         "s1": {"s0"},
@@ -250,8 +237,10 @@ def test_the_longest_chain_goes_before_what_nothing_waits_for(
         return SimpleNamespace(state=state, wait=lambda: None, add_done_callback=lambda tell: tell(None))
 
     monkeypatch.setattr(flows, "run_stage", SimpleNamespace(submit=submit))
-    outcomes = flows._walk(parents, {*parents}, flows.Slots(1, None, set()), None, flows.Watched())
-    assert begun == ["real", "s0", "s1", "joint", "s2", "aside", "end"] and {*outcomes} == {*parents}
+    outcomes: dict[str, object] = {}
+    schedule = flows.Schedule(parents, {*parents})
+    flows._walk(schedule, flows.Slots(1, None, set()), None, flows.Watched(), outcomes)
+    assert begun == ["real", "s0", "s1", "joint", "s2", "end"] and {*outcomes} == {*parents}
 
 
 def test_verdict_reads_what_dvc_says_about_this_stage() -> None:
@@ -361,6 +350,62 @@ def test_only_stages_that_the_blueprint_concerns_are_visited(
         flows.reproduce()
         assert _verdicts() == {"check": "Completed", "a": "Unchanged", "b": b}
         assert (tmp_path / "b.txt").read_text() == text.split("\n", 1)[1]
+
+
+@pytest.mark.deep
+def test_a_check_that_refuses_is_told_in_its_own_words_and_nothing_else_runs(
+    flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(BLUEPRINT_YAML.replace("cmd: mkdir", "cmd: ./refuse && mkdir"))
+    (tmp_path / "refuse").write_text("#!/bin/sh\ntouch began\necho 'error: steps: must be 1, got 2' >&2\nfalse\n")
+    (tmp_path / "refuse").chmod(0o755)
+    (tmp_path / "params.yaml").write_text("study: toy\nseed: 3\n")
+    (tmp_path / "source.txt").write_text("one\ntwo\n")
+    dag.ask("init", "--quiet", "--no-scm")
+    with pytest.raises(dag.ReproduceError, match=r"^targets: no stage or group called 'c' \(groups: a, b, check\)$"):
+        flows.reproduce(targets=["c"])
+    assert not (tmp_path / "began").exists()
+    with pytest.raises(dag.ReproduceError, match=r"^failed: check \(steps: must be 1, got 2\); nothing else was run$"):
+        flows.reproduce()
+    assert _verdicts() == {"check": "Refused"}
+
+
+class Published:
+    """What a run publishes, without Prefect."""
+
+    def __init__(self, flows: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[object] = []
+        monkeypatch.setattr(flows.publish, "publish_stages", lambda ended: self.said.append({*ended}))
+        monkeypatch.setattr(flows.publish, "publish_report", lambda: self.said.append("report"))
+        self._flows, self._patch = flows, monkeypatch
+
+    def after(self, ends: dict[str, object], error: BaseException | None = None) -> list[object]:
+        """What it is after a run with these outcomes, which may then have failed."""
+
+        def work(*arguments: Any) -> None:
+            arguments[-1].update(ends)
+            if error:
+                raise error
+
+        self._patch.setattr(self._flows, "_bring_up_to_date", work)
+        self.said.clear()
+        with contextlib.suppress(dag.ReproduceError, KeyboardInterrupt):
+            self._flows.reproduce.fn()
+        return self.said
+
+
+def test_the_table_of_stages_is_published_after_a_failure_too_and_the_report_where_it_was_made(
+    flows: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    published, end = Published(flows, monkeypatch), SimpleNamespace(state=SimpleNamespace(name="x"), seconds=1)
+    assert published.after({"a": end, "report": end}) == [{"a", "report"}, "report"]
+    assert published.after({"a": end}) == [{"a"}], "the report there is that of an earlier run"
+    assert published.after({"a": end}, dag.ReproduceError("edited")) == [{"a"}]
+    assert published.after({}, dag.ReproduceError("another driver")) == []
+    assert published.after({"a": end}, KeyboardInterrupt()) == [], "nobody is to be waited for"
 
 
 @pytest.mark.deep

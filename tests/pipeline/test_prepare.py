@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from dasm.images.prepare import write_source
 from pipeline.__main__ import main
-from pipeline.work import enough
+from pipeline.work import enough, fitting
 from tests.graph import ROOT
 from tests.handmade import digests
 from tests.pictures import encode, fill, grey, noise, png_that_claims
@@ -42,14 +42,16 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def study(data, images=1):
-    """Parameters, and what `check` would say of them: how many images of a class an arm starts from."""
+def study(data, images=1, networks=()):
+    """Parameters, and what `check` would say of them: how many images of a class an arm starts from, its networks."""
     with Path("params.yaml").open("w") as file:
         YAML().dump({"seed": 0, "threads": 1, "data": data}, file)
     enough.NEEDS.parent.mkdir(parents=True, exist_ok=True)
     needs = [{"who": "arm x", "images": 1, "why": "1 for a segment"}]
     needs += [{"who": "control y", "images": images, "why": f"{images} for the whole set"}]
     enough.NEEDS.write_text(json.dumps(needs))
+    named = [{"where": f"benchmark.networks[{n}]", "options": {"name": name}} for n, name in enumerate(networks)]
+    fitting.NETWORKS.write_text(json.dumps(named))
 
 
 def a_file(path, content):
@@ -285,9 +287,7 @@ def test_the_command_says_it_in_one_line_and_exits_with_one():
 def test_a_network_of_the_benchmark_that_is_too_large_for_the_pictures_is_named_before_anything_is_done(
     project, capsys
 ):
-    study(PICTURES)
-    with Path("params.yaml").open("a") as file:
-        YAML().dump({"benchmark": {"networks": [{"name": "mlp"}, {"name": "lenet"}]}}, file)
+    study(PICTURES, networks=("mlp", "lenet"))
     assert main(["prepare"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: benchmark.networks[1]: sides must be >= 12 for lenet, got (4, 4)"

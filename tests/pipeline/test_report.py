@@ -136,6 +136,19 @@ def test_where_arms_share_a_set_it_is_said_and_nothing_is_bold(copied):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_all_that_are_best_are_named_in_the_first_sentence(copied):
+    def words():
+        return " ".join(re.sub("<[^>]+>|&nbsp;", " ", (written(copied) / "index.html").read_text()).split())
+
+    assert "At 6 images per class, dasm is the best set to train convnet on: " in words()
+    rows = pd.read_parquet(copied / "data/results/dasm/3.parquet")
+    for arm in ("sequential", "idc"):
+        rows.assign(arm=arm).to_parquet(copied / f"data/results/{arm}/3.parquet")
+    said = r"dasm , sequential and idc are the best sets to train convnet on: [\d.]+ % of the test images right each"
+    assert re.search(said, words())
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_the_finding_of_two_arms_with_one_set_is_that(copied):
     rows = pd.read_parquet(copied / "data/results/dasm/3.parquet")
     rows.assign(arm="idc").to_parquet(copied / "data/results/idc/3.parquet")
@@ -322,12 +335,14 @@ def test_an_arm_of_another_kind_leaves_no_cost_of_what_it_was(copied):
     assert {*found[found["arm"] == "sequential"]["stage"]} == {"distill", "benchmark"}
 
 
-def test_ledger_takes_the_arm_from_a_dvc_stage_name(copied):
-    entry = json.loads((copied / "data/ledger/distill-dasm-0.json").read_text())
-    del entry["arm"]
-    (copied / "data/ledger/distill-dasm-0.json").write_text(json.dumps({**entry, "name": "distill@dasm-s0"}))
-    ledger = made_up.ledger(copied).set_index("name")
-    assert ledger.loc["distill@dasm-s0"]["arm"] == "dasm"
+def test_stages_that_had_nothing_to_do_are_no_runs(copied):
+    """Nor does the device on which they did nothing count."""
+    before = made_up.ledger(copied)
+    path = copied / "data/ledger/experts-dasm-1.json"
+    write_ledger(copied, "experts", path.stem, "dasm", [])
+    assert len(made_up.ledger(copied)) == len(before) + 1
+    path.write_text(json.dumps({**json.loads(path.read_text()), "passed": True}))
+    pd.testing.assert_frame_equal(made_up.ledger(copied), before)
 
 
 def test_real_images_are_those_of_the_window_in_order_of_rank(study):

@@ -26,13 +26,15 @@ stages:
 """
 # A step writes down, outside, that it ran; a table is that of its root seed.
 STEP = """
-import pathlib, sys
+import pathlib, sys, time
 out = pathlib.Path(sys.argv[1])
 seed = int(pathlib.Path("params.yaml").read_text().split("seed:")[1].split()[0])
 with open("{journal}", "a") as file:
     file.write(out.name + str(seed) + " ")
 if seed == 5 and pathlib.Path("data/edit").exists():
     pathlib.Path("{project}/dasm/code.py").write_text("x = 3")
+if seed == 5 and pathlib.Path("data/hang").exists():
+    time.sleep(280)
 if pathlib.Path("data/pictures").read_text().split() == ["spoil", str(seed)]:
     sys.exit("spoilt")
 out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +125,20 @@ def test_after_one_that_fails_no_other_begins():
     with pytest.raises(ConfigError, match=r"^root seed 5: exit status 255"):
         repeat.main(4)
     assert ran() == ["real4", "real5"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.usefixtures("project")
+def test_one_that_fails_ends_those_beside_it_at_once(capfd):
+    Path("data/hang").touch()
+    Path("data/pictures").write_text("spoil 6")
+    with pytest.raises(ConfigError, match=r"^root seed 6: exit status 255"):
+        repeat.main(5, 2)
+    assert "real7" not in ran()
+    assert [line for line in capfd.readouterr().out.splitlines() if line.endswith("…")] == [
+        f"root seed {seed} …" for seed in (4, 5, 6)
+    ]
 
 
 @pytest.mark.parametrize(

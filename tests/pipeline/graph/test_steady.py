@@ -116,7 +116,44 @@ def test_comments_and_the_code_of_other_stages_may_change():
 @pytest.mark.usefixtures("code")
 def test_where_no_file_has_been_touched_nothing_is_read(monkeypatch):
     monkeypatch.setattr("pipeline.graph.steady.stages", lambda _: pytest.fail("which is what takes time"))
-    later = file().stat().st_ctime + 1
-    monkeypatch.setattr("pipeline.graph.steady._changed", lambda _: later - 2)
+    written = file().stat().st_ctime
+    monkeypatch.setattr("pipeline.graph.steady._changed", lambda path: written - (path != file()))
     with steady(STAGE):
         pass
+
+
+def check_again(seed):
+    """What `check` by hand does under a stage: it reads what is there by then."""
+    file().write_text(json.dumps(said({"seed": seed, "method": {"idc": {"joint": True}}})))
+    for part, name in PARTS.items():
+        content = {"options": seed, "sources": sources.digests([Path(name)])}
+        (layout.BLUEPRINT / f"{part}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.usefixtures("code")
+def test_values_that_change_are_not_made_right_by_a_check_by_hand():
+    with pytest.raises(ConfigError, match=r"^params.yaml: must stay .* meanwhile is not kept [^\n]*$"), steady(STAGE):
+        write(2)
+        check_again(2)
+
+
+@pytest.mark.usefixtures("code")
+def test_code_that_changes_is_not_made_right_by_a_check_by_hand():
+    with pytest.raises(ConfigError, match=r"^dasm/gradient.py: must stay .* is not kept [^\n]*$"), steady(STAGE):
+        Path("dasm/gradient.py").write_text("x = 2\n")
+        check_again(1)
+
+
+@pytest.mark.usefixtures("code")
+def test_values_that_were_others_when_they_were_checked_by_hand_fail_the_stage_though_they_are_put_back():
+    """DVC would file its results under the options that were checked last."""
+    rule = r"^data/blueprint/code/distill.json: must stay .* meanwhile is not kept [^\n]*$"
+    with pytest.raises(ConfigError, match=rule), steady(STAGE):
+        check_again(2)
+
+
+@pytest.mark.usefixtures("code")
+def test_a_check_by_hand_that_reads_the_same_disturbs_nobody():
+    check_again(1)
+    with steady(STAGE):
+        check_again(1)

@@ -59,7 +59,6 @@ def scope():
         segments=1,
         states=(1,),
         scores=(0,),
-        experts=False,
     )
 
 

@@ -25,7 +25,6 @@ def study(coresets=("random",)):
         segments=2,
         states=(1, 2),
         scores=(0, 1),
-        experts=False,
     )
 
 

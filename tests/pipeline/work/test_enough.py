@@ -9,11 +9,12 @@ import pytest
 
 from dasm.errors import ConfigError
 from pipeline import layout, params
+from pipeline.drivers import walk
 from pipeline.graph import listing
 from pipeline.graph.needs import needs
 from pipeline.stages import check
 from pipeline.study import parse
-from pipeline.work import enough
+from pipeline.work import enough, fitting
 from tests.graph import ROOT
 
 STUDY = params.read(ROOT / "studies/pictures/params.yaml")
@@ -61,26 +62,27 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def need(*images):
+def need(*images, network="mlp"):
     enough.NEEDS.write_text(json.dumps([{"who": f"arm {n}", "images": n, "why": "because"} for n in images]))
+    fitting.NETWORKS.write_text(json.dumps([{"where": "here", "options": {"name": network}}]))
 
 
-@pytest.mark.usefixtures("project")
+@pytest.mark.usefixtures("recorded")
 def test_prepared_images_are_compared_with_the_arm_that_wants_most():
     need(1, 2)
-    enough.check_prepared("data")
+    enough.check_prepared(write())
     need(1, 3, 2)
     rule = (
         r"^data: class 1 \(b\) must have at least 3 training images for arm 3 \(because\), got 2 of its 4 pictures \("
     )
     with pytest.raises(ConfigError, match=rule):
-        enough.check_prepared("data")
+        enough.check_prepared(write())
 
 
 @pytest.fixture
 def recorded(project, monkeypatch):
     """Digits that `prepare` has read, as far as the ledger knows: a study without files of its own."""
-    monkeypatch.setattr("pipeline.stages.check.blueprint.write", lambda _: None)
+    monkeypatch.setattr("pipeline.stages.check.blueprint.write", lambda _: {})
     for split in ("train", "validation", "test"):
         labels = np.load(f"data/real/{split}.labels.npy")
         np.save(f"data/real/{split}.images.npy", np.zeros((len(labels), 1, 8, 8), np.uint8))
@@ -91,13 +93,8 @@ def recorded(project, monkeypatch):
     return project
 
 
-def write(seed=0, network="mlp"):
-    study = {
-        "data": {"name": "digits"},
-        "seed": seed,
-        "watch": "params.yaml",
-        "benchmark": {"networks": [{"name": network}]},
-    }
+def write(seed=0):
+    study = {"data": {"name": "digits"}, "seed": seed, "watch": "params.yaml"}
     Path("params.yaml").write_text(json.dumps(study))
     return study
 
@@ -118,7 +115,15 @@ def test_a_study_that_grows_beyond_its_images_is_refused_before_anything_runs():
 
 @pytest.mark.usefixtures("recorded")
 def test_a_network_that_cannot_see_the_images_is_refused_before_anything_runs():
-    need(1)
-    write(network="lenet")
-    with pytest.raises(ConfigError, match=r"^benchmark.networks\[0\]: sides must be >= 12 for lenet, got \(8, 8\)$"):
+    need(1, network="lenet")
+    with pytest.raises(ConfigError, match=r"^here: sides must be >= 12 for lenet, got \(8, 8\)$"):
         check.main()
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_walk_looks_too(monkeypatch):
+    """Without DVC, too, a study that its images are not enough for is refused before hours are spent on it."""
+    monkeypatch.setattr("pipeline.drivers.walk.walk", lambda *_, **__: pytest.fail("it begins"))
+    need(1, 3)
+    with pytest.raises(ConfigError, match=r"^data: class 1 \(b\) must have at least 3 training images"):
+        walk.main()
