@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dasm.errors import require
+from dasm.errors import ConfigError, require
 from dasm.networks import Classifier
 from dasm.plugins import name_of
 from dasm.readings import Reading
@@ -69,7 +69,7 @@ def measure(
         The difficulty, on the CPU, in data order.
 
     Raises:
-        ConfigError: the score needs more snapshots than there are.
+        ConfigError: the score needs more snapshots than there are, or returns anything but a number per image.
     """
     references = [Reading(network, real) for network in reference]
     scores, right = [], []
@@ -77,6 +77,11 @@ def measure(
         check_snapshots(score, len(snapshots))
         readings = [Reading(network, real) for network in snapshots]
         scores.append(score(real, readings, references).cpu())
+        whose, found = f"score {name_of(score)}: must return a finite number", scores[-1]
+        require(found.shape == (len(real),), f"{whose} for each of {len(real)} images", [*found.shape])
+        wrong = int((~found.isfinite()).sum())
+        if wrong:
+            raise ConfigError(f"{whose} for every image, got {wrong} others")
         right.append(_right(readings[-1], real))
     return _over_evaluators(scores, right, real)
 

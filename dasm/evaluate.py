@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, at_least
+from dasm.errors import ConfigError, at_least, require
 from dasm.networks import Classifier, Network, finite, predict
 from dasm.steps.together import Training, train_all
 from dasm.train import Recipe, Trainer
@@ -91,6 +91,18 @@ def judge(protocol: Protocol, network: Network, task: Task, seed: int) -> Callab
     return accuracy_of
 
 
+def _check_alike(training: LabelledImages, test: LabelledImages) -> None:
+    for what, held in (("shape of the images", "image_shape"), ("classes", "class_names")):
+        wanted, given = getattr(test, held), getattr(training, held)
+        require(
+            given == wanted, f"benchmark: {what} of the training set must be {wanted}, those of the test set", given
+        )
+    if training.images.is_floating_point():
+        wrong = int((~((training.images >= 0) & (training.images <= 1))).sum())
+        if wrong:
+            raise ConfigError(f"benchmark: training images must be pixels in [0, 1], got {wrong} others (normalised?)")
+
+
 def evaluate(
     protocol: Protocol, network: Network, parts: Sequence[LabelledImages], task: Task, seed: int
 ) -> list[Accuracy]:
@@ -106,9 +118,11 @@ def evaluate(
         seed: root seed; any integer.
 
     Raises:
-        ConfigError: the training set misses a class; a network has diverged.
+        ConfigError: the training set misses a class, has other classes or images of another shape than the task, or
+            pixels outside of [0, 1]; a network has diverged.
     """
     *before, training = prefixes(parts) if protocol.order == "stagewise" else [join(parts)]
+    _check_alike(training, task.test)
     missing = set(range(training.num_classes)) - set(training.labels.tolist())
     if missing:
         raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.difficulty import Difficulty
+from dasm.errors import ConfigError, require
+from dasm.plugins import name_of
 from dasm.scores import Score
 from dasm.windows import Progress, Window
 
@@ -52,6 +54,9 @@ class Selection:
 
         Returns:
             A weight >= 0 per image.
+
+        Raises:
+            ConfigError: the window returns anything else.
         """
         first_windowed = 1 if self.first_window == "all" else 0
         if segments < first_windowed:
@@ -64,4 +69,10 @@ class Selection:
             planned_ipc=planned_ipc,
             stream=rng.derive(seed, "window", segments),
         )
-        return self.window(difficulty, progress)
+        weights = self.window(difficulty, progress)
+        whose, images = f"window {name_of(self.window)}: must return a finite weight >= 0", len(difficulty.score)
+        require(weights.shape == (images,), f"{whose} for each of {images} images", [*weights.shape])
+        wrong = int((~(weights >= 0) | weights.isinf()).sum())
+        if wrong:
+            raise ConfigError(f"{whose} for every image, got {wrong} others")
+        return weights

@@ -52,6 +52,7 @@ class LabelledImages:
         """
         read = self.images.dtype == torch.uint8 or self.images.is_floating_point()
         require(read, "images must be 8-bit or floating point", self.images.dtype)
+        require(self.images.ndim == 4, "images must be n x channels x height x width", [*self.images.shape])
         require(self.labels.dtype == torch.int64, "labels must be 64-bit integers", self.labels.dtype)
         for what, held in (("images", self.images), ("soft labels", self.targets)):
             if held is not None:

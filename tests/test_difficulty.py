@@ -58,7 +58,7 @@ def test_a_network_that_has_diverged_scores_nothing(which, value):
     data = one_hot_set([0, 1, 1])
     broken = answering(torch.tensor([[1.0, 0.0], [0.0, value], [0.0, 1.0]]))
     evaluators = [[answering(torch.eye(3)[:, :2])], [broken]]
-    with pytest.raises(ConfigError, match="evaluator: logits of real images must be finite, got '3 of 3"):
+    with pytest.raises(ConfigError, match="evaluator: logits of real images must be finite, got 3 of 3"):
         measure(data, evaluators[::-1] if which else evaluators, Loss())
 
 

@@ -1,5 +1,6 @@
 """The guides name commands, files and parameters that there are, and their code runs."""
 
+import ast
 import json
 import re
 import runpy
@@ -27,6 +28,7 @@ from pipeline.__main__ import COMMANDS
 from pipeline.study import parse
 from pipeline.work.states import write_state
 from tests.graph import ROOT
+from tests.test_house import SOURCE
 
 GUIDE = (ROOT / "docs/your-own-data.md").read_text()
 STUDY = params.read(ROOT / "studies/pictures/params.yaml")
@@ -86,6 +88,7 @@ def test_the_example_of_a_part_is_one(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (lines,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "gentle.py").write_text(code)
+    assert re.search(SOURCE, ast.get_docstring(ast.parse(code))), "the tests of the house would refuse it"
     monkeypatch.setattr(windows, "__path__", [*windows.__path__, str(tmp_path)])
     departures = YAML(typ="safe").load(lines)
     digits = params.read(ROOT / "params.yaml")

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_accuracy_is_the_share_of_right_answers():
 
 def test_a_network_that_has_diverged_answers_nothing():
     logits = torch.tensor([[2.0, 1.0], [torch.nan, 0.0], [0.0, torch.inf]])
-    with pytest.raises(ConfigError, match=r"^protocol: logits .* must be finite, got '3 of 3 that are not' \("):
+    with pytest.raises(ConfigError, match=r"^protocol: logits .* must be finite, got 3 of 3 that are not \("):
         correct(answering(logits), one_hot_set([0, 0, 1]))
 
 
@@ -101,6 +101,21 @@ def test_a_training_set_that_misses_a_class_is_refused(task):
     two = task.train.subset(torch.arange(32))
     with pytest.raises(ConfigError, match=r"^benchmark: the training set must hold every class, got none of \[2\]$"):
         evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [two], task, seed=0)
+
+
+def test_a_training_set_that_is_not_of_the_task_is_refused(task):
+    """What an importer of somebody else's set gets wrong."""
+    train = task.train
+    normalised = replace(train, images=(train.pixels() - 0.5) / 0.25)
+    wrong = {
+        "shape of the images of the training set must be": replace(train, images=train.images[..., :-1]),
+        "classes of the training set must be": replace(train, class_names=(*train.class_names, "more")),
+        r"training images must be pixels in \[0, 1\], got \d+ others \(normalised\?\)": normalised,
+        "training images must be pixels": replace(train, images=torch.full_like(train.pixels(), torch.nan)),
+    }
+    for rule, data in wrong.items():
+        with pytest.raises(ConfigError, match=f"^benchmark: {rule}"):
+            evaluate(Protocol(recipe=RECIPE, steps=1, seeds=1), MLP(), [data], task, seed=0)
 
 
 def sizes_learnt(monkeypatch, order, parts, task, steps=7):

@@ -29,6 +29,8 @@ REQUIRED = {
     "dasm.data.tiny_imagenet": {"root"},
 }
 LONGEST_FUNCTION, LONGEST_MODULE = 60, 220
+#: How a plug-in says where it is from.
+SOURCE = r"\b(19|20)\d\d\b|\b\d{4}\.\d{5}\b|UCI|Hugging Face"
 
 
 def plug_in_class(module_name):
@@ -153,8 +155,7 @@ def test_a_bound_that_is_not_documented_is_found(said, instead, found):
 @pytest.mark.parametrize("name", PLUG_INS)
 def test_a_plug_in_names_its_source(name):
     text = importlib.import_module(name).__doc__ or ""
-    source = r"\b(19|20)\d\d\b|\b\d{4}\.\d{5}\b|UCI|Hugging Face"
-    assert re.search(source, text), f"{name}: the module's docstring must name a year, an arXiv id or a house"
+    assert re.search(SOURCE, text), f"{name}: the module's docstring must name a year, an arXiv id or a house"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(DASM)))

@@ -5,13 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dasm.coresets import Coreset
+from dasm.difficulty import measure
 from dasm.errors import ConfigError
 from dasm.plugins import available, build, find
 from dasm.scores import Score
+from dasm.scores.loss import Loss
+from dasm.selection import Selection
 from dasm.windows import Window
-from tests.handmade import DASM, listed
+from tests.handmade import DASM, answering, difficulty_of, listed, one_hot_set
 
 KINDS = {"scores": Score, "windows": Window, "coresets": Coreset}
 # Each kind with an existing plug-in, a class in it, and options for it under another name.
@@ -78,3 +82,48 @@ def test_a_window_around_a_window_is_built_from_nested_names(name):
         build(Window, values, "window")
     with pytest.raises(ConfigError, match=r"^window: needs window$"):
         build(Window, {"name": name}, "window")
+
+
+class Wrong(Window):
+    """Returns what it was made with, whatever it is asked."""
+
+    def __init__(self, weights):
+        self.weights = torch.tensor(weights)
+
+    def __call__(self, difficulty, progress):  # noqa: ARG002
+        return self.weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "rule"),
+    [
+        ([1.0, 1.0], "must return a finite weight >= 0 for each of 3 images, got [2]"),
+        ([1.0, float("nan"), -1.0], "must return a finite weight >= 0 for every image, got 2 others"),
+        ([1.0, float("inf"), 1.0], "must return a finite weight >= 0 for every image, got 1 others"),
+    ],
+)
+def test_a_window_that_returns_no_weights_is_named_where_it_does(weights, rule):
+    selection = Selection(score=Loss(), window=Wrong(weights))
+    with pytest.raises(ConfigError) as caught:
+        selection.weigh(
+            difficulty_of([1.0, 2.0, 3.0], [0, 0, 0]), first=None, segments=1, prefix_ipc=1, planned_ipc=2, seed=0
+        )
+    assert str(caught.value) == f"window test_selectors: {rule}"
+
+
+@pytest.mark.parametrize(
+    ("scores", "rule"),
+    [
+        ([1.0], "must return a finite number for each of 2 images, got [1]"),
+        ([1.0, float("nan")], "must return a finite number for every image, got 1 others"),
+    ],
+)
+def test_a_score_that_returns_no_numbers_is_named_where_it_does(scores, rule):
+    class Odd(Score):
+        def __call__(self, real, snapshots, reference):  # noqa: ARG002
+            return torch.tensor(scores)
+
+    data = one_hot_set([0, 1])
+    with pytest.raises(ConfigError) as caught:
+        measure(data, [[answering(torch.eye(2))]], Odd())
+    assert str(caught.value) == f"score test_selectors: {rule}"

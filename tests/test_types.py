@@ -34,6 +34,7 @@ def test_labels_that_name_no_class_are_refused(labels):
             {"images": torch.zeros(2, 3, 4, 5, dtype=torch.int64)},
             "images must be 8-bit or floating point, got torch.int64",
         ),
+        ({"images": torch.zeros(2, 4, 5)}, "images must be n x channels x height x width, got [2, 4, 5]"),
         ({"images": torch.zeros(3, 3, 4, 5)}, "images must be as many as labels, 2, got 3"),
         ({"labels": torch.tensor([0, 1], dtype=torch.int32)}, "labels must be 64-bit integers, got torch.int32"),
         ({"targets": torch.eye(2)[:1]}, "soft labels must be as many as labels, 2, got 1"),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dasm.chains.chain import Chain
-from dasm.errors import require
+from dasm.errors import ConfigError
 from dasm.machine import counts
 from dasm.machine.flops import watched
 from dasm.machine.precision import Precision, answers, products
@@ -136,8 +136,9 @@ def finite(outputs: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
         ConfigError: the network has diverged; begins with `what`.
     """
     wrong = int((~outputs.isfinite()).any(1).sum())
-    hint = "a smaller learning_rate of its recipe may help"
-    require(wrong == 0, f"{what} must be finite", f"{wrong} of {len(outputs)} that are not", hint)
+    if wrong:
+        hint = "a smaller learning_rate of its recipe may help"
+        raise ConfigError(f"{what} must be finite, got {wrong} of {len(outputs)} that are not ({hint})")
     return outputs
 
 
