@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from pipeline.drivers import procs
+from pipeline.drivers.devices import several
 from pipeline.drivers.schedule import Schedule, Slots, Verdict
 from pipeline.graph import dag
 from pipeline.graph.dag import ReproduceError
@@ -105,7 +106,8 @@ def reproduce(
     Args:
         jobs: Stages at a time.
         targets: Stages or groups of stages (`distill`) to bring up to date, with all they need; default everything.
-        devices: Values of CUDA_VISIBLE_DEVICES, each lent to one GPU stage at a time; default: leave it alone.
+        devices: Values of CUDA_VISIBLE_DEVICES, each lent to one GPU stage at a time; default: those that the variable
+            names, and where it is unset all GPUs, if there are several.
 
     Raises:
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
@@ -141,7 +143,7 @@ def _bring_up_to_date(
 ) -> None:
     """Do the work of `reproduce`; note how every stage ended, as it ends."""
     study = Watched()
-    slots = Slots(jobs, list(devices) if devices else None, set())
+    slots = Slots(jobs, list(devices) if devices else several(), set())
     parents, dirty = dag.survey()
     dag.select(parents, targets)  # a name that there is not is said before anything runs
     if dag.BLUEPRINT in dirty:
