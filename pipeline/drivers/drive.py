@@ -4,16 +4,17 @@ from dasm.errors import require
 from pipeline.drivers import procs
 
 
-def reproduce(jobs: int = 1, *targets: str) -> None:
+def reproduce(*words: str) -> None:
     """Run every stage that needs it as a Prefect task.
 
     Args:
-        jobs: stages at a time.
-        targets: stages or groups of stages, with all they need; default everything.
+        words: how many stages at a time, and the stages or groups of stages to run, with all they need; both may be
+            left out.
 
     Raises:
         ConfigError: jobs out of range, no DVC project here, another driver at work, a stage that failed.
     """
+    jobs, targets = (int(words[0]), words[1:]) if words and words[0].isdecimal() else (1, words)
     require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
     procs.project()
     # Deferred: a wrong number or folder is said before Prefect is imported, which takes seconds.

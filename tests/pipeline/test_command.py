@@ -58,12 +58,15 @@ def test_jobs_and_targets_reach_the_flow(monkeypatch):
     monkeypatch.setattr("pipeline.flows", flow, raising=False)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("signal.signal", lambda *_: None)  # what a driver sets for its own process
-    assert main(["reproduce", "2", "distill", "score@a-s0"]) == main(["reproduce"]) == 0
+    assert (
+        main(["reproduce", "2", "distill", "score@a-s0"]) == main(["reproduce"]) == main(["reproduce", "distill"]) == 0
+    )
     assert seen == [
         {"jobs": 2, "targets": ["distill", "score@a-s0"]},
         {"jobs": 1, "targets": []},
+        {"jobs": 1, "targets": ["distill"]},
     ]
-    assert main(["reproduce", "0"]) == 1 and len(seen) == 2
+    assert main(["reproduce", "0"]) == 1 and len(seen) == 3
 
 
 @pytest.mark.parametrize("text", ["two", "1.5", "-1"])
