@@ -20,7 +20,6 @@ $(VENV)/installed: pyproject.toml constraints.txt
 # A downloaded archive is no Git repository, which DVC wants to be told.
 repro: install
 	git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
-	python -m pipeline check
 	dvc repro
 
 # Side by side: most guards, mypy above all, use one core.

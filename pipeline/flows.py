@@ -4,17 +4,21 @@ Prefect goes around DVC and caches nothing: each task is one `dvc repro --single
 and dvc.lock ends up as plain `dvc repro` leaves it. Nothing here may hold a lock at module level (see `procs`).
 """
 
+import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
+from dasm.errors import ConfigError
+from pipeline import params
 from pipeline.drivers import procs
+from pipeline.drivers.devices import several
 from pipeline.drivers.schedule import Schedule, Slots, Verdict
 from pipeline.graph import dag
 from pipeline.graph.dag import ReproduceError
@@ -33,6 +37,9 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.drivers import publish
+
+# As stages and DVC begin their own.
+_ERRORS = ("error:", "ERROR:")
 
 publish.without_tracebacks_of(ReproduceError)
 
@@ -56,10 +63,10 @@ def _may_help(_task: object, _run: object, state: State[Any]) -> bool:
     return state.name != "Refused"
 
 
+# No tags: for each Prefect asks its server for a slot, which often costs 2 s on SQLite (503, retried).
 @task(
     name="stage",
     task_run_name="{stage}",
-    tags=["stage"],
     retries=1,  # a failed stage goes on from its own checkpoint
     retry_delay_seconds=3,
     retry_condition_fn=_may_help,
@@ -73,8 +80,8 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
 
     def hear(line: str) -> None:
         said.append(line)
-        if line.strip() and not dag.is_advice(line):
-            log.info("%s", line)
+        if not dag.is_advice(line):
+            log.log(logging.ERROR if line.startswith(_ERRORS) else logging.INFO, "%s", line)
 
     status = children.run([*dag.DVC, "--wait-for-lock", "repro", "--single-item", stage], environment, hear)
     if children.closed:
@@ -87,7 +94,6 @@ def run_stage(stage: str, environment: dict[str, str], children: procs.Children)
     return Completed(name=dag.verdict(stage, said))
 
 
-# Without the tag: a tag makes Prefect ask its server for a slot, which often costs 2 s on SQLite (503, retried).
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
 def settle_stage(stage: str, blame: frozenset[str]) -> State:  # noqa: ARG001 - names the run
     """Show a stage that is not run: nothing changed for it, or a stage it needs failed."""
@@ -96,7 +102,14 @@ def settle_stage(stage: str, blame: frozenset[str]) -> State:  # noqa: ARG001 - 
     return Completed(name="Unchanged")
 
 
-@flow(name="reproduce", persist_result=False)
+def _run_name() -> str:
+    study: Mapping[str, Any] = {}
+    with suppress(ConfigError):  # which the run itself then fails of
+        study = params.read()
+    return f"{study.get('study', 'no-study')}-seed{study.get('seed', '')}"
+
+
+@flow(name="reproduce", flow_run_name=_run_name, persist_result=False)
 def reproduce(
     jobs: Annotated[int, Field(ge=1)] = 1, targets: list[str] | None = None, devices: list[str] | None = None
 ) -> None:
@@ -105,7 +118,8 @@ def reproduce(
     Args:
         jobs: Stages at a time.
         targets: Stages or groups of stages (`distill`) to bring up to date, with all they need; default everything.
-        devices: Values of CUDA_VISIBLE_DEVICES, each lent to one GPU stage at a time; default: leave it alone.
+        devices: Values of CUDA_VISIBLE_DEVICES, each lent to one GPU stage at a time; default: those that the variable
+            names, and where it is unset all GPUs, if there are several.
 
     Raises:
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
@@ -141,7 +155,7 @@ def _bring_up_to_date(
 ) -> None:
     """Do the work of `reproduce`; note how every stage ended, as it ends."""
     study = Watched()
-    slots = Slots(jobs, list(devices) if devices else None, set())
+    slots = Slots(jobs, list(devices) if devices else several(), set())
     parents, dirty = dag.survey()
     dag.select(parents, targets)  # a name that there is not is said before anything runs
     if dag.BLUEPRINT in dirty:

@@ -51,7 +51,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **content.difficulty(scope, states),
         **diagnosis.diagnosis(root, scope, drawn=not numbers["many"]),
         **content.costs(root, params, scope),
-        "facts": facts(root, results),
+        "facts": facts(root, params, results),
         "beyond": any(
             beyond(places, numbers["cells"][network, FULL, 0].mean) for network, places in standings["ranked"].items()
         ),

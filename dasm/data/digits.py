@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from dasm.data import Dataset, array_source
 from dasm.errors import require, within
@@ -32,6 +31,9 @@ class Digits(Dataset):
         require(self.test + self.validation < 1, "test + validation must be < 1", self.test + self.validation)
 
     def open(self, seed: int) -> Source:
+        # Here, because `check` builds the data set without opening it, and this import takes a second.
+        from sklearn.datasets import load_digits
+
         bundle = load_digits()
         # 16 grey levels above black, stretched to 8 bit.
         images = np.round(bundle.images * (255 / 16)).astype(np.uint8)[:, None]

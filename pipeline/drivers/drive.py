@@ -1,28 +1,26 @@
 """`python -m pipeline reproduce [JOBS] [TARGET]...` and `serve`: the Prefect flow around DVC."""
 
-import os
-
 from dasm.errors import require
 from pipeline.drivers import procs
 
 
-def reproduce(jobs: int = 1, *targets: str) -> None:
+def reproduce(*words: str) -> None:
     """Run every stage that needs it as a Prefect task.
 
     Args:
-        jobs: stages at a time. Where CUDA_VISIBLE_DEVICES names several GPUs, each is lent to one of them at a time.
-        targets: stages or groups of stages, with all they need; default everything.
+        words: how many stages at a time, and the stages or groups of stages to run, with all they need; both may be
+            left out.
 
     Raises:
         ConfigError: jobs out of range, no DVC project here, another driver at work, a stage that failed.
     """
+    jobs, targets = (int(words[0]), words[1:]) if words and words[0].isdecimal() else (1, words)
     require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
     procs.project()
-    # Deferred: a wrong number or folder is said before Prefect and torch are imported, which takes seconds.
+    # Deferred: a wrong number or folder is said before Prefect is imported, which takes seconds.
     from pipeline import flows
 
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    flows.reproduce(jobs=jobs, targets=[*targets], devices=devices if len(devices) > 1 else None)
+    flows.reproduce(jobs=jobs, targets=[*targets])
 
 
 def serve() -> None:

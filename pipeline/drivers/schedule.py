@@ -94,4 +94,4 @@ class Slots:
         """Give back what `claim` returned."""
         self.jobs += 1
         if self.devices is not None:
-            self.devices.extend(environment.values())
+            self.devices[:0] = environment.values()  # one job alone stays on the first

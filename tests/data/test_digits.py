@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -97,3 +99,9 @@ def test_the_arrays_that_the_committed_study_rests_on(tmp_path):
         "validation.images.npy": "ba67c1a6",
         "validation.labels.npy": "9d222878",
     }
+
+
+def test_a_set_that_is_named_and_not_opened_costs_no_import_of_scikit_learn():
+    """As in `check`, which says within seconds what is wrong."""
+    code = "import sys; from dasm.data.digits import Digits; Digits(); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

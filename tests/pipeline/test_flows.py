@@ -4,6 +4,7 @@ import contextlib
 import gc
 import importlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -94,8 +95,6 @@ def flows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         flows = importlib.import_module("pipeline.flows")  # before Prefect, whose environment it sets
         from prefect.testing.utilities import prefect_test_harness
 
-        # A tag asks for a slot, SQLite is busy, and Prefect's client tries again after 2 s: for nearly every stage.
-        patch.setattr(flows.run_stage, "tags", set())
         patch.setattr(flows.run_stage, "retry_delay_seconds", 0)
         with prefect_test_harness(server_startup_timeout=180):
             yield flows
@@ -369,6 +368,38 @@ def test_a_check_that_refuses_is_told_in_its_own_words_and_nothing_else_runs(
     with pytest.raises(dag.ReproduceError, match=r"^failed: check \(steps: must be 1, got 2\); nothing else was run$"):
         flows.reproduce()
     assert _verdicts() == {"check": "Refused"}
+
+
+class Saying:
+    """A child that says some lines and fails."""
+
+    closed = False
+
+    def run(self, _command: object, _environment: object, hear: Callable[[str], object]) -> int:
+        for line in ("Running stage 'a':", "error: steps: must be 1", "ERROR: failed to reproduce 'a'"):
+            hear(line)
+        return 1
+
+
+def test_errors_are_logged_as_such_and_a_refusal_is_the_message(
+    flows: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[int, str]] = []
+    log = SimpleNamespace(log=lambda level, _, line: said.append((level, line)))
+    monkeypatch.setattr(flows, "get_run_logger", lambda: log)
+    state = flows.run_stage.fn("a", {}, Saying())
+    assert (state.name, state.message) == ("Refused", "steps: must be 1")
+    assert [logging.getLevelName(level) for level, _ in said] == ["INFO", "ERROR", "ERROR"]
+
+
+def test_a_run_is_called_by_its_study_and_root_seed(
+    flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("study: toy\nseed: 3\n")
+    assert flows.reproduce.flow_run_name() == "toy-seed3"
+    Path("params.yaml").write_text("{")
+    assert flows.reproduce.flow_run_name() == "no-study-seed"
 
 
 class Published:

@@ -89,3 +89,7 @@ def test_a_stage_on_a_gpu_waits_for_one_and_the_others_for_a_place():
     slots.release({"CUDA_VISIBLE_DEVICES": "1"})
     assert slots.claim("c") == {"CUDA_VISIBLE_DEVICES": "1"}
     assert Slots(1, None, {"a"}).claim("a") == {}
+    alone = Slots(1, ["0", "1"], {"a"})
+    for _ in range(2):
+        alone.release(given := alone.claim("a"))
+        assert given == {"CUDA_VISIBLE_DEVICES": "0"}
