@@ -76,10 +76,13 @@ def main(arguments: list[str]) -> int:
                 signal.signal(number, signal.default_int_handler)
     function = entry(name)
     signature = inspect.signature(function)
+    if {"-h", "--help"} & {*rest}:
+        print(f"usage: {_call(name, signature)}\n\n{inspect.getdoc(function)}")
+        return 0
     try:
         given = signature.bind(*rest)
     except TypeError as error:
-        print(f"python -m pipeline {name}: {error}", file=sys.stderr)
+        print(f"error: {error} (usage: {_call(name, signature)})", file=sys.stderr)
         return 1
     try:
         for key, text in given.arguments.items():
@@ -119,6 +122,11 @@ def _usage(stages: Sequence[str]) -> str:
             "docs/running.md says more.",
         ]
     )
+
+
+def _call(name: str, signature: inspect.Signature) -> str:
+    stage = " ".join(parameter.upper() for parameter in signature.parameters)
+    return f"python -m pipeline {name} {COMMANDS[name][1] if name in COMMANDS else stage}".rstrip()
 
 
 def _number(text: str, name: str) -> int:

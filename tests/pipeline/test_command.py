@@ -40,6 +40,25 @@ def test_what_is_no_command_is_guessed(arguments, line, capsys):
     assert capsys.readouterr() == ("", f"{line}\n")
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, *STAGES])
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_every_command_says_what_it_takes_and_does(name, asked, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.__main__._die_with_parent", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert main([name, asked]) == 0
+    first, empty, what, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"usage: python -m pipeline {name}") and not empty and what.endswith((".", ":", ","))
+
+
+def test_an_argument_too_few_or_too_many_gets_the_usage(capsys):
+    assert main(["export", "dasm"]) == main(["roots"]) == main(["check", "now"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: missing a required argument: 'folder' (usage: python -m pipeline export ARM FOLDER [IPC])",
+        "error: missing a required argument: 'folder' (usage: python -m pipeline roots FOLDER TABLE TABLE...)",
+        "error: too many positional arguments (usage: python -m pipeline check)",
+    ]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_arguments_it_names_are_those_it_takes(name):
     _, arguments, _ = COMMANDS[name]
