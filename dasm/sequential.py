@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dasm.difficulty import check_snapshots, measure
-from dasm.errors import require
+from dasm.errors import at_least, require
 from dasm.evaluators import Evaluators, trained
 from dasm.experts import Experts
 from dasm.matching import Matching
@@ -31,8 +31,8 @@ class Sequential:
         matching: how a segment is distilled.
         evaluators: who says what is hard.
         selection: what the next segment learns from; None keeps every real image and scores nothing.
-        planned_ipc: images per class of the whole set as planned. It sets the window's pace and the pixels' rate, so it
-            belongs to the identity of every segment; a set can be extended without it.
+        planned_ipc: images per class of the whole set as planned, >= 1. It sets the window's pace and the pixels' rate,
+            so it belongs to the identity of every segment; a set can be extended without it.
         experts: whom a trajectory objective follows; trained anew for every segment and held in memory. None for
             objectives that need none.
     """
@@ -45,7 +45,7 @@ class Sequential:
 
     def __post_init__(self) -> None:
         """Refuse values out of range, and parts that do not fit each other."""
-        require(self.planned_ipc >= 1, "planned_ipc must be >= 1", self.planned_ipc)
+        at_least(self, 1, "planned_ipc")
         if self.selection is not None:
             check_snapshots(self.selection.score, self.evaluators.snapshots)
         objective, network = self.matching.objective, self.matching.trainer.network

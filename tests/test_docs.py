@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 import dasm
 from dasm import windows
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
+from dasm.images.png import to_png
+from dasm.networks import predict
+from dasm.networks.convnet import ConvNet
 from dasm.plugins import build
 from dasm.segments import stored_segment
 from dasm.selection import Selection
@@ -154,7 +158,7 @@ def test_the_study_is_what_the_guide_says():
 
 
 def test_its_lines_of_python_run(project, capsys):  # noqa: ARG001
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     exec(compile(code, "your-own-data.md", "exec"), {})
     assert capsys.readouterr().out.startswith("12 6 ('class 0', 'class 1', 'class 2')")
 
@@ -180,6 +184,19 @@ def test_its_training_script_trains(capsys, monkeypatch):
     assert float(share) > 90, "the blobs are easy"
     assert rest == " of 24 test images right; the network is in model.safetensors"
     assert Path("model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_its_network_classifies_another_picture(capsys, task):
+    """One that has learnt nothing answers as it does without a file in between."""
+    shape = task.train.image_shape
+    network = ConvNet(width=32, depth=3).build(shape, task.train.num_classes, stream=7)
+    save_file(network.state_dict(), "model.safetensors")
+    Path("new.png").write_bytes(to_png(task.test.images[0]))
+    _, code = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    exec(compile(code, "your-own-data.md", "exec"), {})
+    expected = int(predict(network, task.test)[0].argmax())
+    assert capsys.readouterr().out == f"{task.train.class_names[expected]}\n"
 
 
 WRONG = {

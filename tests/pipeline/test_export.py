@@ -256,7 +256,7 @@ def test_a_wrong_argument_gets_one_line(capsys, arguments, expected):
 @pytest.mark.parametrize("arguments", [[], ["dasm"], ["dasm", "out", "5", "6"]])
 @pytest.mark.usefixtures("study")
 def test_a_wrong_number_of_arguments_gets_one_line(capsys, arguments):
-    assert refused(capsys, *arguments).startswith("python -m pipeline export: ")
+    assert refused(capsys, *arguments).endswith(" (usage: python -m pipeline export ARM FOLDER [IPC])")
 
 
 @pytest.mark.parametrize(

@@ -152,9 +152,7 @@ def test_all_that_validation_images_prefer_are_named_in_the_first_sentence(copie
     rows.to_parquet(lowered)
     for arm in ("dasm", "sequential", "idc"):
         rows.assign(arm=arm).to_parquet(copied / f"data/results/{arm}/3.parquet")
-    said = (
-        r"prefer dasm , sequential and idc for training convnet: ([\d.]+) % , \1 % and \1 % of the test images right"
-    )
+    said = r"prefer dasm , sequential and idc for training convnet: ([\d.]+) % , \1 % and \1 % of the test images right"
     assert re.search(said, words())
 
 
