@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -130,6 +131,25 @@ def test_the_arms_that_would_refute_are_those_of_a_study():
             assert value in said or first[1] in said or first[0] == "benchmark.protocol.order", part
             found += 1
     assert found >= 6
+
+
+def test_the_verdicts_are_those_of_the_controls_root_seeds():
+    """Refuted unless the interval lies above zero, on test images at ten images per class."""
+    (table,) = re.findall(r"\| claim \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/controls/roots-paired.csv")
+    found = found[(found["split"] == "test") & (found["prefix_ipc"] == 10)].set_index(["arm", "minus", "network"])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
+    assert len(rows) >= 15
+    for claim, difference, *cells, verdict in rows:
+        arm, minus = re.findall(r"`([a-z0-9_-]+)`", difference)
+        held = []
+        for network, name, cell in zip(("convnet", "mlp"), ("ConvNet", "MLP"), cells, strict=True):
+            row = found.loc[arm, minus, network]
+            mean, lower, upper = (f"{row[key]:+.1f}".replace("-", "−") for key in ("mean", "lower", "upper"))
+            sure = "**" if row["lower"] > 0 or row["upper"] < 0 else ""
+            assert cell == f"{sure}{mean}{sure} ({lower} to {upper})", claim
+            held += [name] if row["lower"] > 0 else []
+        assert verdict == {0: "refuted", 1: f"holds on the {''.join(held)}", 2: "holds"}[len(held)], claim
 
 
 def test_every_command_exists():
