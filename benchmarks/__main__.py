@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from benchmarks import sequence, stages
-from benchmarks.cases import CASES, SETTINGS
+from benchmarks.cases import CASES
+from benchmarks.iteration import SETTINGS
 from benchmarks.measure import HEADER, Row, machine
 from dasm.machine.memory import keep_freed_memory
 from dasm.machine.precision import repeatable

@@ -53,7 +53,6 @@ class Row:
     note: str
     ways: dict[str, Measured]
     matmul: Measured | None = None
-    limit: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""

@@ -1,6 +1,6 @@
 """`python -m benchmarks.profiled [SETTING [DEVICE]]`: where the time of an iteration goes, operation by operation.
 
-Of one matching iteration of a size of `benchmarks.cases`, and of the network's steps that follow it, replayed and
+Of one matching iteration of a size of `benchmarks.iteration`, and of the network's steps that follow it, replayed and
 launched one by one.
 """
 
@@ -12,13 +12,9 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.cases import SETTINGS, Setting, noise, trainer
-from dasm import rng
+from benchmarks.iteration import SETTINGS, Setting, iteration, trainer
 from dasm.machine.memory import keep_freed_memory
 from dasm.machine.precision import repeatable
-from dasm.objective_parts.batches import RealBatches, SyntheticBatches
-from dasm.objectives import Surroundings
-from dasm.objectives.gradient import Gradient
 
 _ROWS = 25
 _WARM, _TIMED = 3, 10
@@ -46,27 +42,10 @@ def main(name: str = "cifar10-ipc10", device: str = "cuda" if torch.cuda.is_avai
 
 def works(setting: Setting, device: str) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield pieces of work with their names."""
-    real = noise(setting, 2 * setting.real_batch, device)
-    matching = Gradient(
-        metric=setting.metric, real_batch=setting.real_batch, network_images=0, augmentation=setting.augmentation
-    )
-    start = torch.rand(setting.classes, setting.ipc, *setting.shape, generator=torch.Generator().manual_seed(1))
-    pixels = [images.clone().requires_grad_() for images in start.to(device)]
-    optimiser = matching.rule.start(pixels, setting.ipc, setting.classes, real.std)
-    state = matching.prepare(real, trainer(setting), 0, Surroundings())
-    batches = RealBatches(data=real, weights=torch.ones(len(real), device=device), stream=1)
-    synthetic = SyntheticBatches(pixels=pixels, factor=setting.factor, mean=real.mean, std=real.std, stream=2)
-    numbers = iter(range(1, 1 << 30))
-
-    def iteration() -> None:
-        number = next(numbers)
-        optimiser.before()
-        for distance in matching.distances(state, batches, synthetic, number, rng.derive(3, number)):
-            optimiser.accumulate(distance)
-        optimiser.step()
-
-    yield "a matching iteration of all classes", iteration
+    matching = iteration(setting, device)
+    yield "a matching iteration of all classes", matching.run
     used = trainer(setting)
+    real = matching.real
     learner, many = used.start(real, 0), 32 if device == "cuda" else 1
 
     def learn() -> None:

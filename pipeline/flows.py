@@ -8,15 +8,13 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from dasm.errors import ConfigError
-from pipeline import params
 from pipeline.drivers import procs
 from pipeline.drivers.devices import several
 from pipeline.drivers.schedule import Schedule, Slots, Verdict
@@ -102,14 +100,7 @@ def settle_stage(stage: str, blame: frozenset[str]) -> State:  # noqa: ARG001 - 
     return Completed(name="Unchanged")
 
 
-def _run_name() -> str:
-    study: Mapping[str, Any] = {}
-    with suppress(ConfigError):  # which the run itself then fails of
-        study = params.read()
-    return f"{study.get('study', 'no-study')}-seed{study.get('seed', '')}"
-
-
-@flow(name="reproduce", flow_run_name=_run_name, persist_result=False)
+@flow(name="reproduce", flow_run_name=publish.run_name, persist_result=False)
 def reproduce(
     jobs: Annotated[int, Field(ge=1)] = 1, targets: list[str] | None = None, devices: list[str] | None = None
 ) -> None:
@@ -124,10 +115,11 @@ def reproduce(
     Raises:
         ReproduceError: A stage failed, another run is active, or params.yaml was edited meanwhile.
     """
+    slots = Slots(jobs, list(devices) if devices else several(), set())
     outcomes: dict[str, Outcome] = {}
     try:
         with procs.only_driver(), closing(procs.Children()) as children:
-            _bring_up_to_date(jobs, targets, devices, children, outcomes)
+            _bring_up_to_date(slots, targets, children, outcomes)
     except Exception:  # not when it is told to stop: the temporary server stops too, and would be waited for
         _publish(outcomes)
         raise
@@ -147,23 +139,18 @@ def serve() -> None:
 
 
 def _bring_up_to_date(
-    jobs: int,
-    targets: list[str] | None,
-    devices: list[str] | None,
-    children: procs.Children,
-    outcomes: dict[str, Outcome],
+    slots: Slots, targets: list[str] | None, children: procs.Children, outcomes: dict[str, Outcome]
 ) -> None:
     """Do the work of `reproduce`; note how every stage ended, as it ends."""
     study = Watched()
-    slots = Slots(jobs, list(devices) if devices else several(), set())
     parents, dirty = dag.survey()
     dag.select(parents, targets)  # a name that there is not is said before anything runs
-    if dag.BLUEPRINT in dirty:
-        schedule = Schedule({dag.BLUEPRINT: set()}, dirty)
+    if dag.CHECK in dirty:
+        schedule = Schedule({dag.CHECK: set()}, dirty)
         _walk(schedule, slots, children, study, outcomes)
         if schedule.of(Verdict.FAILED):
-            why = outcomes[dag.BLUEPRINT].state.message
-            raise ReproduceError(f"failed: {dag.BLUEPRINT} ({why}); nothing else was run")
+            why = outcomes[dag.CHECK].state.message
+            raise ReproduceError(f"failed: {dag.CHECK} ({why}); nothing else was run")
         # Asked again, because only now DVC can see which stages the new blueprint concerns.
         parents, dirty = dag.survey()
     # `check` is not above anyone then: what it changed, DVC has said.

@@ -4,10 +4,13 @@ import base64
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from dasm.errors import ConfigError
 from pipeline import params
 
 
@@ -18,6 +21,14 @@ def publish_stages(ended: Mapping[str, tuple[str, float]]) -> None:
         for stage, (verdict, seconds) in ended.items()
     ]
     create_table_artifact(rows, key="stages", description="What became of each stage")
+
+
+def run_name() -> str:
+    """Name a run by its study and root seed."""
+    study: Mapping[str, Any] = {}
+    with suppress(ConfigError):  # which the run itself then fails of
+        study = params.read()
+    return f"{study.get('study', 'no-study')}-seed{study.get('seed', '')}"
 
 
 def without_tracebacks_of(kind: type[BaseException]) -> None:

@@ -20,7 +20,7 @@ from pipeline.graph.sources import closure, digests
 from pipeline.study import KINDS, SHARED, Study, parse
 
 # Of the report; no Python, so no import leads to them.
-_TEMPLATES = ("*.css", "*.html", "*.md")
+_TEMPLATES = ("*.css", "*.html", "table.md", "means.md", "ranking.md")
 
 
 def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str, str]:

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from dasm.errors import ConfigError
+from pipeline import params
 
 #: Every stage depends on files that this one writes, each on its own few; most of them stay as they are.
-BLUEPRINT = "check"
+CHECK = "check"
 
 DVC = (sys.executable, "-m", "dvc")
 
@@ -92,8 +91,8 @@ def heights(parents: dict[str, set[str]]) -> dict[str, int]:
 
 def on_gpu(stages: Iterable[str]) -> set[str]:
     """Keep the stages whose `meta.device` is gpu; templated stages are looked up by the part before the @."""
-    written = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
-    groups = {name for name, stage in written.items() if stage.get("do", stage).get("meta", {}).get("device") == "gpu"}
+    written = params.read(Path("dvc.yaml"))["stages"]
+    groups = {name for name, stage in written.items() if stage.get("meta", {}).get("device") == "gpu"}
     return {stage for stage in stages if stage.partition("@")[0] in groups}
 
 

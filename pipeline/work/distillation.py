@@ -15,7 +15,6 @@ from dasm.matching import Matching
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.storage import lineage
-from dasm.storage.footprint import footprint
 from dasm.storage.trajectories import Trajectories
 from dasm.tables import read_segment, read_segments, read_window
 from dasm.types import LabelledImages, Segment
@@ -24,7 +23,7 @@ from pipeline.work import recipes, runtime, twins
 from pipeline.work.states import write_state
 
 # What the ledger says of a segment besides its cost.
-_TOLD = ("iterations", "distances", "bytes")
+_TOLD = ("iterations", "distances")
 
 
 def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) -> None:
@@ -74,7 +73,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
                     checkpoint=resume,
                     track=runtime.track(name),
                 )
-            entry |= _told(segment, history)
+            entry |= _told(history)
         if ranks.number() > 0:
             return
         write_state(
@@ -100,9 +99,8 @@ def _naming(stage: str) -> Iterator[None]:
         raise ConfigError(f"{stage}: {error}") from error
 
 
-def _told(segment: Segment, history: Tensor) -> Mapping[str, Any]:
-    soft = {} if segment.soft_labels is None else {"bytes": asdict(footprint([segment]))}
-    return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()], **soft}
+def _told(history: Tensor) -> Mapping[str, Any]:
+    return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()]}
 
 
 def _identity(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, meta
 from ruamel.yaml import YAML
 
 from pipeline import layout, methods, params, plan
@@ -229,6 +230,17 @@ def test_code_concerns_the_stages_that_import_it(project):
     assert not {"code/distill.json", "code/score.json", "code/train.json", "code/prepare.json"} & found
     replace(project / "pipeline/reporting/report.css", "{", "{ ")
     assert concerned(project) == {"code/report.json"}
+
+
+def test_the_report_is_made_of_the_templates_that_it_includes_and_of_no_other():
+    """Cards and tables of root seeds are written without it."""
+    folder, used, todo = ROOT / "pipeline/reporting", {"report.html", "table.md"}, ["report.html", "table.md"]
+    while todo:
+        tree = Environment().parse((folder / todo.pop()).read_text())
+        todo += (more := {*meta.find_referenced_templates(tree)} - used)
+        used |= more
+    found = {path.name for pattern in blueprint._TEMPLATES for path in folder.glob(pattern)}
+    assert found == used
 
 
 def test_how_parameters_are_checked_concerns_nobody_else(project):
