@@ -145,7 +145,7 @@ def test_the_verdicts_are_those_of_the_controls_root_seeds():
         held = []
         for network, name, cell in zip(("convnet", "mlp"), ("ConvNet", "MLP"), cells, strict=True):
             row = found.loc[arm, minus, network]
-            mean, lower, upper = (f"{row[key]:+.1f}".replace("-", "−") for key in ("mean", "lower", "upper"))
+            mean, lower, upper = (f"{row[k]:+.1f}".replace("-", "\N{MINUS SIGN}") for k in ("mean", "lower", "upper"))
             sure = "**" if row["lower"] > 0 or row["upper"] < 0 else ""
             assert cell == f"{sure}{mean}{sure} ({lower} to {upper})", claim
             held += [name] if row["lower"] > 0 else []

@@ -14,7 +14,6 @@ from dasm.formation import decode_set
 from dasm.images.png import to_png
 from dasm.networks.convnet import ConvNet
 from dasm.segments import decoded
-from dasm.storage.footprint import footprint
 from dasm.storage.lineage import content
 from dasm.tables import read_segment, write_segment
 from dasm.train import Learner, Recipe, _cutmix, epoch_batch
@@ -185,11 +184,3 @@ def test_hugging_face_datasets_opens_a_segment_with_soft_labels(tmp_path, monkey
     )
     assert found[2]["soft_labels"] == written.soft_labels[2::4].tolist()
     assert found.features["label"].names == ["cat", "dog"]
-
-
-def test_soft_labels_are_counted_beside_the_images():
-    hard, both = segment(factor=1), [segment(soft_labels=soft(16)), segment(factor=1)]
-    pngs = sum(len(to_png(image)) for image in hard.images)
-    assert footprint([hard]) == type(footprint([hard]))(png=pngs, raw=4 * 3 * 4 * 6, soft_labels=0)
-    assert footprint(both).soft_labels == 16 * 2 * 4
-    assert footprint(both).png == 2 * pngs and footprint(both).raw == 2 * 288
