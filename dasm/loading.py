@@ -19,6 +19,8 @@ from dasm.storage.lineage import FIELDS, Lineage, naming, verify
 from dasm.tables import read_chain, read_table, segment_files, segment_of
 from dasm.types import Segment
 
+_FOREIGN = "not a set that DASM wrote; to judge it beside others: docs/running.md"
+
 
 def load(path: str | os.PathLike[str], prefix_ipc: int | None = None, labels: str = "auto") -> DistilledSet:
     """Read a distilled set.
@@ -54,7 +56,7 @@ def _links(path: Path) -> Lineage:
         raise ConfigError(f"{path}: must hold a distilled set ({PARQUET}, {DESCRIPTION} or s0.parquet), got none of it")
     readers = {".parquet": _from_parquet, ".safetensors": _from_safetensors}
     if path.suffix not in readers:
-        raise ConfigError(f"{path}: must be a folder, *.parquet or *.safetensors, got {path.suffix!r}")
+        raise ConfigError(f"{path}: must be a folder, *.parquet or *.safetensors, got {path.suffix!r} ({_FOREIGN})")
     return readers[path.suffix](path)
 
 
@@ -120,7 +122,7 @@ def _stacked(files: Sequence[Path]) -> UInt8[Tensor, "n c h w"]:
 
 def _parsed(text: str, schema: str) -> Mapping[str, Any]:
     description: Mapping[str, Any] = json.loads(text)
-    require(description.get("schema") == schema, f"must have schema {schema}", description.get("schema"))
+    require(description.get("schema") == schema, f"must have schema {schema}", description.get("schema"), _FOREIGN)
     return description
 
 

@@ -34,7 +34,9 @@ def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSe
     Raises:
         ConfigError: the benchmark of this prefix is missing, or is that of another set.
     """
-    licence = params.section(study, Dataset, "data").licence
+    # Of a set made elsewhere nobody here knows whose it is.
+    given = any(bool((segment.sources < 0).any()) for segment in distilled.segments)
+    licence = "unknown" if given else params.section(study, Dataset, "data").licence
     recipe = _recipe(study, arm, distilled)
     return render(
         "card.md",
@@ -45,7 +47,8 @@ def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSe
             "title": _title(study, arm, distilled),
             "front": _yaml(_front(study, arm, distilled, licence)),
             "arm": arm,
-            "real": arm in study["coresets"],
+            "coreset": arm in study["coresets"],
+            "given": given,
             "rows": _accuracy(study, arm, state, distilled),
             "recipe": _yaml(recipe),
             "params": params.digest(recipe),

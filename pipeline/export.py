@@ -14,6 +14,7 @@ from dasm.loading import load
 from dasm.matching import Matching
 from dasm.tables import segment_files
 from pipeline import card, layout, methods, params
+from pipeline.graph import sets
 from pipeline.work import recipes
 
 _SUMS = "SHA256SUMS"
@@ -83,7 +84,8 @@ def _check_recipe(study: Mapping[str, Any], arm: str, state: int, distilled: Dis
 def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, Any]]:
     plans = [methods.plan(study, arm, k) for k in range(state)]
     if arm in study["coresets"]:
-        return [recipes.picked(study, arm, plan["ipc"]) for plan in plans]
+        files = sets.recorded(arm)
+        return [recipes.picked(study, arm, plan["ipc"]) | files for plan in plans]
     follows = methods.section(study, arm, "matching", Matching).objective.needs_experts
     if methods.is_joint(study, arm):
         plans = [methods.whole_plan(study, arm, state - 1)]

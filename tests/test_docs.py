@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 import dasm
 from dasm import windows
+from dasm.coresets import Coreset, Guide
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
@@ -32,6 +33,7 @@ from pipeline import methods, params
 from pipeline.__main__ import COMMANDS
 from pipeline.study import parse
 from pipeline.work.states import write_state
+from tests.conftest import make_blobs
 from tests.graph import ROOT
 from tests.test_house import SOURCE
 
@@ -106,6 +108,28 @@ def test_the_example_of_a_part_is_one(tmp_path, monkeypatch):
     assert window(difficulty, progress(first=difficulty, prefix_ipc=10)).tolist() == [1, 2, 3, 4]
     with pytest.raises(ConfigError, match="strength must be >= 1"):
         type(window)(strength=0.5)
+
+
+def test_the_lines_that_make_a_file_of_a_foreign_set_make_one_that_is_read(tmp_path, monkeypatch):
+    text = GUIDES["running.md"].split("## A set made elsewhere")[1]
+    (code,), (lines,) = (re.findall(rf"```{kind}\n(.*?)```", text, flags=re.DOTALL)[:1] for kind in ("python", "yaml"))
+    monkeypatch.chdir(tmp_path)
+    Path("data/sets").mkdir(parents=True)
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2023, 0.1994, 0.2010])
+    pixels = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
+    torch.save(((pixels - mean[:, None, None]) / std[:, None, None]).requires_grad_(), "images_best.pt")
+    torch.save(torch.arange(10).repeat(2).int(), "labels_best.pt")
+    exec(compile(code, "running.md", "exec"), {})
+    said = YAML(typ="safe").load(lines)
+    digits = params.read(ROOT / "params.yaml")
+    benchmark = {**digits["benchmark"], "arms": [*digits["benchmark"]["arms"], "datm"]}
+    study = {**digits, **said, "method": {**digits["method"], **said["method"]}, "benchmark": benchmark}
+    parse(study)
+    given = methods.section(study, "datm", "coreset", Coreset)
+    real = make_blobs(2, 0, classes=10, channels=3)
+    (segment,) = given.segments(real, [2], factor=1, seed=0, guide=Guide(readings=(), judge=lambda _: 0.0))
+    rows = torch.stack([torch.arange(10), torch.arange(10) + 10], dim=1).flatten()
+    assert (segment.images.float() - pixels.clamp(0, 1)[rows] * 255).abs().max() <= 0.501
 
 
 def hard(scores):

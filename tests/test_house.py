@@ -14,6 +14,7 @@ KINDS = ("coresets", "data", "networks", "objectives", "scores", "windows")
 PLUG_INS = [f"dasm.{kind}.{name}" for kind in KINDS for name in listed(kind)]
 FILES = sorted(DASM.rglob("*.py"))
 REQUIRED = {
+    "dasm.coresets.given": {"path"},
     "dasm.windows.anchor": {"window"},
     "dasm.windows.group": {"sizes"},
     "dasm.windows.linear": {"planned_segments"},

@@ -218,9 +218,10 @@ def test_files_of_another_kind_are_refused(tmp_path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
     assert refusal(tmp_path / "x.parquet").endswith("must have schema set/1 or segment/2, got none")
     save_file({"images": torch.zeros(1)}, tmp_path / "x.safetensors")
-    assert refusal(tmp_path / "x.safetensors").endswith("must have schema tensors/1, got None")
-    (tmp_path / "x.txt").write_text("")
-    assert refusal(tmp_path / "x.txt").endswith("must be a folder, *.parquet or *.safetensors, got '.txt'")
+    foreign = "(not a set that DASM wrote; to judge it beside others: docs/running.md)"
+    assert refusal(tmp_path / "x.safetensors").endswith(f"must have schema tensors/1, got None {foreign}")
+    (tmp_path / "x.pt").write_text("")
+    assert refusal(tmp_path / "x.pt").endswith(f"must be a folder, *.parquet or *.safetensors, got '.pt' {foreign}")
     assert refusal(tmp_path / "nowhere") == f"{tmp_path}/nowhere: no such file or folder"
     (tmp_path / "empty").mkdir()
     assert refusal(tmp_path / "empty").startswith(f"{tmp_path}/empty: must hold a distilled set (")

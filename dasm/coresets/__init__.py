@@ -1,7 +1,7 @@
-"""Coresets: baselines of real images, one file each."""
+"""Coresets: sets that are not distilled here, one file each. All but a given one are real images, picked by a rule."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from dasm import rng
+from dasm import formation, rng
 from dasm.difficulty import check_snapshots
+from dasm.formation import decoded_count
 from dasm.initial import class_members
 from dasm.readings import Reading
 from dasm.scores import Score
-from dasm.types import LabelledImages
+from dasm.segments import freeze, stored_segment
+from dasm.types import LabelledImages, Segment
 
 
 @final
@@ -47,16 +49,52 @@ class Guide:
 
 
 class Coreset(ABC):
-    """A rule that picks real images."""
+    """A set that is not distilled here, in the same segments as the distilled ones."""
 
-    #: Whether the first t picks are what the rule picks if asked for t images. Where they are not, the prefixes of a
-    #: larger coreset are coresets all the same, but another run is needed for what the rule itself has to say there.
+    #: Whether the first t images of a class are the set that there would be if t were asked for. Where they are not,
+    #: the prefixes are sets all the same, but what the rule itself has to say of their size is another one.
     nested: ClassVar[bool] = True
 
     @property
     def snapshots_needed(self) -> int:
-        """Snapshots along each training that the rule needs at least."""
+        """Snapshots along each training that the set needs at least."""
         return 1
+
+    def files(self) -> Sequence[str]:
+        """Return the files that the set is read from, none if it is picked from the real images."""
+        return ()
+
+    def check(self, real: LabelledImages, sizes: Sequence[int]) -> None:  # noqa: B027 - real images need no check
+        """Refuse files that do not go with a study, long before `segments` is asked for them.
+
+        Args:
+            real: the real training set.
+            sizes: stored images per class of each segment.
+
+        Raises:
+            ConfigError: a file is missing, or is not what `segments` can read.
+        """
+
+    @abstractmethod
+    def segments(
+        self, real: LabelledImages, sizes: Sequence[int], *, factor: int, seed: int, guide: Guide
+    ) -> Iterator[Segment]:
+        """Yield the stored segments, on the CPU.
+
+        Args:
+            real: the real training set.
+            sizes: stored images per class of each segment, >= 1.
+            factor: the study's multi-formation factor.
+            seed: root seed.
+            guide: networks that know the real set; what is not asked for is not computed.
+
+        Raises:
+            ConfigError: a class holds fewer images; a file cannot be read.
+        """
+
+
+class Picked(Coreset):
+    """A rule that picks real images."""
 
     def tiles(self, factor: int) -> int:  # noqa: ARG002
         """Return the factor with which the picked images are stored: 1, or the study's `factor` for mosaics."""
@@ -75,6 +113,20 @@ class Coreset(ABC):
         Raises:
             ConfigError: a class holds fewer images.
         """
+
+    def segments(
+        self, real: LabelledImages, sizes: Sequence[int], *, factor: int, seed: int, guide: Guide
+    ) -> Iterator[Segment]:
+        factor = self.tiles(factor)
+        sources = self(real, decoded_count(sum(sizes), factor), seed, guide)
+        taken = 0
+        for k, ipc in enumerate(sizes):
+            chosen = sources[:, taken : taken + decoded_count(ipc, factor)]
+            # By its module: here `mosaic` is the plug-in of that name, once it has been found.
+            images = torch.cat([formation.mosaic(real.pixels(row.to(real.labels.device)), factor) for row in chosen])
+            made = {"index": k, "factor": factor, "iterations": 0}
+            yield stored_segment(freeze(images).cpu(), chosen, lower=0.0, upper=1.0, **made)
+            taken += decoded_count(ipc, factor)
 
 
 def members_by_class(real: LabelledImages, count: int) -> list[Int64[Tensor, "..."]]:

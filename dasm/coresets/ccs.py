@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.coresets import Guide, Picked, hardest_first
 from dasm.errors import at_least, within
 from dasm.scores import Score
 from dasm.scores.aum import AUM
@@ -29,7 +29,7 @@ from dasm.types import LabelledImages
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CCS(Coreset):
+class CCS(Picked):
     """Stratified picks.
 
     Attributes:

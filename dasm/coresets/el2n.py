@@ -13,14 +13,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.coresets import Guide, Picked, hardest_first
 from dasm.scores.el2n import EL2N
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class HighestEL2N(Coreset):
+class HighestEL2N(Picked):
     """Hardest first."""
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:

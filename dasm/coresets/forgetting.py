@@ -12,14 +12,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.coresets import Guide, Picked, hardest_first
 from dasm.scores.forgetting import Forgetting
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class MostForgotten(Coreset):
+class MostForgotten(Picked):
     """Hardest first; ties in random order."""
 
     @property

@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from dasm.coresets import Coreset, Guide, members_by_class
+from dasm.coresets import Guide, Picked, members_by_class
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Herding(Coreset):
+class Herding(Picked):
     """Step t adds argmin_i |t * mean - (sum of the t - 1 picked) - h_i| over the features h of the class."""
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from dasm.coresets import Coreset, Guide, members_by_class
+from dasm.coresets import Guide, Picked, members_by_class
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class KCenter(Coreset):
+class KCenter(Picked):
     """Every step adds argmax_i min_s |h_i - h_s| over the features h of the class and the picked s."""
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002

@@ -17,14 +17,14 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide, members_by_class
+from dasm.coresets import Guide, Picked, members_by_class
 from dasm.errors import at_least
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class KMeans(Coreset):
+class KMeans(Picked):
     """k-means over the features of each class.
 
     Attributes:

@@ -12,14 +12,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide
+from dasm.coresets import Guide, Picked
 from dasm.initial import choose_sources
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Mosaic(Coreset):
+class Mosaic(Picked):
     """The very images, in the very order, that distillation without a window starts from."""
 
     def tiles(self, factor: int) -> int:

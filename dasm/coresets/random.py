@@ -8,14 +8,14 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide
+from dasm.coresets import Guide, Picked
 from dasm.initial import choose_sources
 from dasm.types import LabelledImages
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Random(Coreset):
+class Random(Picked):
     """Class-balanced, without replacement, stored at full size."""
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:  # noqa: ARG002

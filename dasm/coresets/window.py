@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.coresets import Coreset, Guide, hardest_first
+from dasm.coresets import Guide, Picked, hardest_first
 from dasm.errors import require
 from dasm.scores import Score
 from dasm.scores.forgetting import Forgetting
@@ -28,7 +28,7 @@ from dasm.types import LabelledImages
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SlidingWindow(Coreset):
+class SlidingWindow(Picked):
     """The window of real images that trains best.
 
     Attributes:

@@ -6,23 +6,19 @@ metadata may give `class_names`, a JSON list; else classes are called by their n
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
 import numpy as np
-import torch
-from jaxtyping import Int64, UInt8
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from jaxtyping import Int64
 
 from dasm.data import Dataset
 from dasm.errors import ConfigError, require, within
-from dasm.images.sources import Block, Source, block_length
+from dasm.images.sources import Source
 from dasm.images.splits import complete_splits
-
-_DTYPES = ("U8", "F16", "BF16", "F32", "F64")
+from dasm.images.tensors import blocks, labels_of, opened, shape_of
 
 
 @final
@@ -50,11 +46,11 @@ class TensorFile(Dataset):
         return [self.path]
 
     def open(self, seed: int) -> Source:
-        file = _open(self.path)
+        file = opened(self.path)
         prefixes = {"train": ""} | ({"test": "test_"} if {"test_images", "test_labels"} & set(file.keys()) else {})
         keys = [f"{prefix}images" for prefix in prefixes.values()]
-        labels = {split: _labels(file, f"{prefix}labels", self.path) for split, prefix in prefixes.items()}
-        shapes = [_shape(file, key, len(labels[split]), self.path) for split, key in zip(labels, keys, strict=True)]
+        labels = {split: labels_of(file, f"{prefix}labels", self.path) for split, prefix in prefixes.items()}
+        shapes = [shape_of(file, key, len(labels[split]), self.path) for split, key in zip(labels, keys, strict=True)]
         if len(set(shapes)) > 1:
             raise ConfigError(f"{self.path}: test_images must have the shape of images {shapes[0]}, got {shapes[1]}")
         names = _class_names(file, labels["train"], self.path)
@@ -66,41 +62,8 @@ class TensorFile(Dataset):
             splits=complete_splits(
                 labels, names, where=self.path, seed=seed, validation=self.validation, test=self.test
             ),
-            blocks=partial(_blocks, self.path, keys),
+            blocks=partial(blocks, self.path, keys),
         )
-
-
-def _open(path: str) -> Any:  # noqa: ANN401 - safetensors is untyped
-    try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"{path}: must be a readable safetensors file ({error})") from error
-
-
-def _slice(file: Any, key: str, path: str) -> Any:  # noqa: ANN401
-    try:
-        return file.get_slice(key)
-    except SafetensorError as error:
-        raise ConfigError(f"{path}: must have a tensor {key!r}, got {', '.join(sorted(file.keys()))}") from error
-
-
-def _labels(file: Any, key: str, path: str) -> Int64[np.ndarray, " n"]:  # noqa: ANN401
-    stored = _slice(file, key, path)
-    if len(stored.get_shape()) != 1 or stored.get_dtype()[0] not in "IU":
-        raise ConfigError(f"{path}: {key} must be n integers, got {stored.get_dtype()} {stored.get_shape()}")
-    return file.get_tensor(key).numpy().astype(np.int64)
-
-
-def _shape(file: Any, key: str, count: int, path: str) -> tuple[int, int, int]:  # noqa: ANN401
-    stored = _slice(file, key, path)
-    shape = stored.get_shape()
-    if len(shape) != 4 or shape[1] not in (1, 3) or stored.get_dtype() not in _DTYPES:
-        raise ConfigError(
-            f"{path}: {key} must be n x 1 or 3 x h x w, one of {', '.join(_DTYPES)}, got {stored.get_dtype()} {shape}"
-        )
-    if shape[0] != count:
-        raise ConfigError(f"{path}: must have a label for each of {shape[0]} {key}, got {count}")
-    return (shape[1], shape[2], shape[3])
 
 
 def _class_names(file: Any, labels: Int64[np.ndarray, " n"], path: str) -> tuple[str, ...]:  # noqa: ANN401
@@ -111,23 +74,3 @@ def _class_names(file: Any, labels: Int64[np.ndarray, " n"], path: str) -> tuple
         return tuple(str(name) for name in json.loads(listed))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: class_names must be a JSON list, got {listed!r}") from error
-
-
-def _blocks(path: str, keys: Sequence[str]) -> Iterator[Block]:
-    file = _open(path)
-    for key in keys:
-        stored = _slice(file, key, path)
-        count, *shape = stored.get_shape()
-        length = block_length(tuple(shape))
-        for start in range(0, count, length):
-            yield partial(_to_8_bit, stored[start : start + length], start, f"{path}: {key}")
-
-
-def _to_8_bit(pixels: Tensor, start: int, where: str) -> UInt8[np.ndarray, "b c h w"]:
-    if pixels.dtype == torch.uint8:
-        return pixels.numpy()
-    wrong = ~((pixels >= 0) & (pixels <= 1))  # NaN is neither
-    if wrong.any():
-        image, *_ = at = wrong.nonzero()[0].tolist()
-        raise ConfigError(f"{where}[{start + image}] must have pixels in [0, 1], got {pixels[tuple(at)].item()}")
-    return (pixels.double() * 255).round().to(torch.uint8).numpy()

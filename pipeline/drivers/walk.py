@@ -26,6 +26,7 @@ from pipeline.drivers import procs
 from pipeline.graph import blueprint, listing
 from pipeline.graph.templates import Stage, stages
 from pipeline.work.enough import check_prepared
+from pipeline.work.given import check_given
 
 _DONE = Path(".checkpoints/walk")
 _LOCK = Path(".checkpoints/walk.lock")
@@ -44,6 +45,7 @@ def main(minutes: str = "0", jobs: int = 1) -> None:
         study = params.read()
         blueprint.write(study)
         check_prepared(study)
+        check_given(study)
         written = [stage for stage in stages(study) if stage.name != "check"]
         failed = walk(written, study, seconds=float(minutes) * 60 or float("inf"), jobs=jobs)
     if failed:

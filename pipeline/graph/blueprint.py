@@ -11,9 +11,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from dasm.coresets import Coreset
 from dasm.matching import Matching
 from pipeline import layout, methods
-from pipeline.graph import steady
+from pipeline.graph import sets, steady
 from pipeline.graph.needs import needs
 from pipeline.graph.networks import networks
 from pipeline.graph.sources import closure, digests
@@ -31,7 +32,8 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
     state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
-    `arms/<arm>/coreset` says how many images of a class each segment takes, and nothing else of segments.
+    `arms/<arm>/coreset` says how many images of a class each segment takes, and nothing else of segments; and of a set
+    that is read from files, what these hold.
 
     `needs` says how many real images of a class each arm starts from, and `networks` which networks see them.
 
@@ -49,8 +51,8 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
             for block in blocks:
                 built: object = methods.section(study, arm, block, KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
-                if block == "coreset":
-                    parts[f"arms/{arm}/coreset"]["sizes"] = [whole.segment[f"s{link.k}"].ipc for link in whole.chain]
+                if isinstance(built, Coreset):
+                    parts[f"arms/{arm}/coreset"] |= {"sizes": sets.sizes(study), **sets.said(arm, built)}
                 if isinstance(built, Matching):
                     follows = built.objective.needs_experts
                     shared |= follows

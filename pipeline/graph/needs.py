@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dasm.coresets import Coreset
+from dasm.coresets import Coreset, Picked
 from dasm.formation import decoded_count
 from dasm.matching import Matching
 from pipeline import methods
@@ -14,8 +14,8 @@ def needs(whole: Study, study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return of every arm what it is called in messages (`who`), its `images` and how they come about (`why`).
 
     Those are the images that its largest segment starts from, of a joint control the whole set, which it distils
-    whether it is benchmarked or not, and of a coreset all that it picks. A window leaves an arm fewer to start from;
-    only the scores say how many.
+    whether it is benchmarked or not, and of a coreset all that it picks; a set made elsewhere picks none. A window
+    leaves an arm fewer to start from; only the scores say how many.
 
     Args:
         whole: the study.
@@ -30,8 +30,10 @@ def needs(whole: Study, study: Mapping[str, Any]) -> list[dict[str, Any]]:
             what = "the whole set at once" if methods.is_joint(study, arm) else "a segment"
             found.append(_need(f"{kind} {arm}", ipc, factor, what))
     for arm in whole.coresets:
-        factor = methods.section(study, arm, "coreset", Coreset).tiles(whole.matching.factor)
-        found.append(_need(f"coreset {arm}", sum(sizes), factor, "the whole set"))
+        coreset = methods.section(study, arm, "coreset", Coreset)
+        if isinstance(coreset, Picked):
+            factor = coreset.tiles(whole.matching.factor)
+            found.append(_need(f"coreset {arm}", sum(sizes), factor, "the whole set"))
     return found
 
 

@@ -1,15 +1,12 @@
-"""Pick the real images of a coreset, in the same segments as the distilled sets."""
-
-import torch
+"""Pick the real images of a coreset, or read those of a given one, in the same segments as the distilled sets."""
 
 from dasm.coresets import Coreset, Guide
 from dasm.evaluate import Protocol, judge
 from dasm.evaluators import Evaluators
-from dasm.formation import decoded_count, mosaic
 from dasm.images.store import read_task
 from dasm.readings import Reading
-from dasm.segments import freeze, stored_segment
 from pipeline import layout, methods, params
+from pipeline.graph import sets
 from pipeline.work import recipes, runtime
 from pipeline.work.fitting import fitting
 from pipeline.work.networks import read_networks
@@ -34,16 +31,11 @@ def main(arm: str) -> None:
             readings=[[Reading(snapshot, real) for snapshot in snapshots] for snapshots in teachers],
             judge=judge(protocol, network, task, seed),
         )
-        factor = coreset.tiles(params.value(study, "matching.factor"))
-        sizes = [params.value(study, f"segment.s{item['k']}.ipc") for item in params.value(study, "chain")]
-        sources = coreset(real, decoded_count(sum(sizes), factor), seed, guide)
-        before, taken = None, 0
-        for k, ipc in enumerate(sizes):
-            chosen = sources[:, taken : taken + decoded_count(ipc, factor)]
-            images = torch.cat([mosaic(real.pixels(row.to(device)), factor) for row in chosen])
-            segment = stored_segment(
-                freeze(images).cpu(), chosen, index=k, factor=factor, lower=0.0, upper=1.0, iterations=0
-            )
-            folder = layout.distilled(arm, k + 1)
-            write_state(folder, before, segment, real, arm=arm, recipe=recipes.picked(study, arm, ipc))
-            before, taken = folder, taken + decoded_count(ipc, factor)
+        factor = params.value(study, "matching.factor")
+        made = list(coreset.segments(real, sets.sizes(study), factor=factor, seed=seed, guide=guide))
+        files, before = sets.settled(arm, coreset), None
+        for segment in made:
+            folder = layout.distilled(arm, segment.index + 1)
+            recipe = recipes.picked(study, arm, segment.ipc) | files
+            write_state(folder, before, segment, real, arm=arm, recipe=recipe)
+            before = folder

@@ -4,27 +4,31 @@ from functools import cache
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from dasm.coresets import Coreset, Guide
+from dasm.coresets import Coreset, Guide, Picked
 from dasm.coresets.mosaic import Mosaic
 from dasm.errors import ConfigError
 from dasm.formation import mosaic
 from dasm.matching import Matching
 from dasm.networks.convnet import ConvNet
 from dasm.objectives.gradient import Gradient
-from dasm.plugins import build
+from dasm.plugins import build, find
 from dasm.segments import SegmentPlan, distil_segment, freeze
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 from tests.handmade import listed, readings
 
+# All but the set of a file are picked from the real images.
+PICKED = [name for name in listed("coresets") if issubclass(find(Coreset, name, "coreset"), Picked)]
 every_coreset = pytest.mark.parametrize("name", listed("coresets"))
+every_rule = pytest.mark.parametrize("name", PICKED)
 # The choices of these are another for every count: their prefixes are coresets, but not their own of that size.
-NOT_NESTED = ["ccs", "k_means", "window"]
+NOT_NESTED = ["ccs", "given", "k_means", "window"]
 
 
-def made(name) -> Coreset:
-    return build(Coreset, {"name": name}, "coreset")
+def made(name, **options):
+    return build(Coreset, {"name": name, **options}, "coreset")
 
 
 @cache
@@ -42,7 +46,36 @@ def picked(name, real, count, seed):
     return made(name)(real, count, seed, guide(real))
 
 
+def test_who_needs_a_file():
+    assert {*listed("coresets")} - {*PICKED} == {"given"}
+
+
 @every_coreset
+@pytest.mark.parametrize("factor", [1, 2])
+def test_segments_are_stored_class_by_class_in_the_sizes_of_the_study(name, factor, tmp_path):
+    real, sizes = make_blobs(24, 0), [2, 1, 3]
+    save_file({"images": real.images, "labels": real.labels}, tmp_path / "set.safetensors")
+    coreset = made(name) if name in PICKED else made(name, path=str(tmp_path / "set.safetensors"), factor=factor)
+    coreset.check(real, sizes)
+    found = list(coreset.segments(real, sizes, factor=factor, seed=0, guide=guide(real)))
+    assert [segment.index for segment in found] == [0, 1, 2]
+    used = []
+    for ipc, segment in zip(sizes, found, strict=True):
+        assert segment.labels.tolist() == [label for label in range(3) for _ in range(ipc)]
+        assert segment.images.shape == (3 * ipc, *real.image_shape) and segment.images.dtype == torch.uint8
+        assert segment.factor in (1, factor) and segment.sources.shape == (3 * ipc, segment.factor**2)
+        assert (segment.lower, segment.upper, segment.iterations) == (0.0, 1.0, 0)
+        for image, label, row in zip(segment.images, segment.labels, segment.sources, strict=True):
+            if name in PICKED:
+                assert (real.labels[row] == label).all()
+                assert torch.equal(image, freeze(mosaic(real.pixels(row), segment.factor))[0])
+            else:
+                assert (row == -1).all()
+        used += segment.sources.flatten().tolist()
+    assert name not in PICKED or len(set(used)) == len(used)
+
+
+@every_rule
 @pytest.mark.parametrize("count", [1, 5, 16])
 def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
     rows = picked(name, blobs, count, 0)
@@ -52,7 +85,7 @@ def test_every_class_gives_as_many_images_and_none_twice(name, count, blobs):
         assert len(set(row.tolist())) == count
 
 
-@every_coreset
+@every_rule
 def test_classes_may_be_uneven(name, blobs):
     uneven = blobs.subset(torch.cat([blobs.members(label)[:size] for label, size in enumerate((16, 5, 2))]))
     rows = picked(name, uneven, 2, 0)
@@ -61,17 +94,17 @@ def test_classes_may_be_uneven(name, blobs):
 
 
 def test_who_says_that_prefixes_are_its_own_choices():
-    assert [name for name in listed("coresets") if not made(name).nested] == NOT_NESTED
+    assert [name for name in listed("coresets") if not find(Coreset, name, "coreset").nested] == NOT_NESTED
 
 
-@pytest.mark.parametrize("name", [name for name in listed("coresets") if name not in NOT_NESTED])
+@pytest.mark.parametrize("name", [name for name in PICKED if name not in NOT_NESTED])
 def test_every_prefix_is_the_coreset_of_its_size(name, blobs):
     whole = picked(name, blobs, 12, 3)
     for count in (1, 4, 9):
         assert torch.equal(picked(name, blobs, count, 3), whole[:, :count])
 
 
-@every_coreset
+@every_rule
 def test_the_choice_depends_on_its_arguments_alone(name, blobs):
     torch.manual_seed(0)
     state = torch.get_rng_state()
@@ -87,7 +120,7 @@ def test_random_choices_differ_between_seeds_zero_and_negative_ones_included(nam
     assert len(set(choices)) == 4
 
 
-@every_coreset
+@every_rule
 def test_too_few_images_are_one_line_with_the_class_and_the_numbers(name, blobs):
     fewer = blobs.subset(torch.arange(len(blobs) - 12))
     with pytest.raises(ConfigError) as caught:
@@ -96,7 +129,7 @@ def test_too_few_images_are_one_line_with_the_class_and_the_numbers(name, blobs)
     assert "class 2" in message and "at least 5 training images, got 4" in message and "\n" not in message
 
 
-@every_coreset
+@every_rule
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_a_coreset_is_stored_at_full_size_or_as_mosaics(name, factor):
     assert made(name).tiles(factor) in (1, factor)

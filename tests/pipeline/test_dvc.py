@@ -12,11 +12,15 @@ import pytest
 from jinja2 import Environment, meta
 from ruamel.yaml import YAML
 
+from dasm.errors import ConfigError
 from pipeline import layout, methods, params, plan
+from pipeline.drivers import walk
 from pipeline.graph import blueprint
+from pipeline.graph.needs import needs
 from pipeline.graph.sources import closure
 from pipeline.graph.templates import stages
 from pipeline.stages import experts
+from pipeline.study import parse
 from tests.graph import ROOT
 
 DVC_YAML = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -270,7 +274,65 @@ def test_of_the_segments_a_coreset_knows_their_sizes_alone(project):
         segment = {**PARAMS["segment"], "s1": {**PARAMS["segment"]["s1"], option: 4}}
         assert {name for name in concerned(project, {**PARAMS, "segment": segment}) if "coreset" in name} == concerns
     numbers = DVC_YAML["coreset"]["params"]
-    assert not {"segment", "chain"} & {*numbers} and reads("coreset", r"segment\.s")
+    assert not {"segment", "chain"} & {*numbers} and reads("coreset", r"sets\.sizes")
+
+
+def given(**arms) -> dict:
+    """The default study with sets made elsewhere, each of a file of its own."""
+    blocks = {arm: {"coreset": {"name": "given", "path": path}} for arm, path in arms.items()}
+    benchmark = {**PARAMS["benchmark"], "arms": [*PARAMS["benchmark"]["arms"], *arms]}
+    study = {"coresets": [*PARAMS["coresets"], *arms], "method": {**PARAMS["method"], **blocks}}
+    return {**PARAMS, **study, "benchmark": benchmark}
+
+
+def test_the_file_of_a_set_made_elsewhere_concerns_that_set(project):
+    """`check` looks at all that lies in the folder; of those after it, the arm whose file it is runs again."""
+    assert "data/sets" in DVC_YAML["check"]["deps"]
+    assert [name for name, stage in DVC_YAML.items() if "data/sets" in str(stage)] == ["check"]
+    study = given(datm="data/sets/datm.safetensors", mtt="data/sets/mtt.safetensors")
+    (project / "data/sets").mkdir()
+    for arm in ("datm", "mtt", "nobody"):
+        (project / f"data/sets/{arm}.safetensors").write_bytes(arm.encode())
+    blueprint.write(study)
+    written, _ = walk.identities(stages(study, ROOT / "dvc.yaml"), study)
+    (project / "data/sets/nobody.safetensors").write_bytes(b"else")
+    assert concerned(project, study) == set()
+    (project / "data/sets/datm.safetensors").write_bytes(b"mtad")
+    assert concerned(project, study) == {"arms/datm/coreset.json"}
+    said = json.loads((project / layout.BLUEPRINT / "arms/datm/coreset.json").read_text())
+    assert list(said["files"]) == ["data/sets/datm.safetensors"] and said["sizes"] == [2, 3, 5]
+    # A walk, which knows no DVC, goes by the blueprint.
+    anew, _ = walk.identities(stages(study, ROOT / "dvc.yaml"), study)
+    others = {"coreset@datm", "benchmark@datm-1", "benchmark@datm-2", "benchmark@datm-3", "diagnose", "report"}
+    assert {name for name in written if anew[name] != written[name]} - {"check"} == others
+    replace(project / "dasm/coresets/given.py", "labels_of(file", "(labels_of)(file")
+    replace(project / "dasm/coresets/given.py", "_TOLERANCE = 0.01", "_TOLERANCE = 0.02")
+    assert concerned(project, study) == {"arms/datm/coreset.json", "arms/mtt/coreset.json"}
+
+
+@pytest.mark.parametrize(
+    "path", ["sets/datm.safetensors", "data/sets/../datm.safetensors", "data/sets/more/datm.safetensors", "/x"]
+)
+@pytest.mark.usefixtures("project")
+def test_a_set_where_dvc_does_not_look_is_refused(path):
+    with pytest.raises(ConfigError) as caught:
+        blueprint.write(given(datm=path))
+    rule = f"path must be a file right in data/sets, got {path!r} (DVC looks for changes there)"
+    assert str(caught.value) == f"method.datm.coreset: {rule}"
+
+
+def test_a_set_that_is_not_there_is_refused(project):
+    path = "data/sets/datm.safetensors"
+    with pytest.raises(ConfigError, match=rf"^{path}: must be a readable file \(No such file or directory\)$"):
+        blueprint.write(given(datm=path))
+    (project / path).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=rf"^{path}: must be a readable file \(Is a directory\)$"):
+        blueprint.write(given(datm=path))
+
+
+def test_a_set_made_elsewhere_starts_from_no_real_image():
+    study = given(datm="data/sets/datm.safetensors")
+    assert [need["who"] for need in needs(parse(study), study)][-2:] == ["coreset random", "coreset mosaic"]
 
 
 def test_a_study_that_grows_concerns_nobody_but_coresets(project):

@@ -16,8 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 import dasm
+from dasm.coresets import Guide
+from dasm.coresets.random import Random
 from dasm.data import Dataset
 from dasm.evaluate import Protocol, evaluate
 from dasm.evaluators import Evaluators
@@ -35,6 +38,7 @@ from tests.pictures import fill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+GIVEN = Path("data/sets/given.safetensors")
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -50,10 +54,11 @@ def call(root, *command, **more):
 
 
 def tiny() -> dict:
-    """The default study with one control, one coreset, two segments and next to no work."""
+    """The default study with one control, a coreset twice (picked, and from a file), two segments, next to no work."""
     study = params.read(ROOT / "params.yaml")
     network = {"name": "convnet", "width": 4, "depth": 2}
-    study |= {"study": "tiny", "controls": ["idc"], "coresets": ["random"], "method": {"idc": {"joint": True}}}
+    study |= {"study": "tiny", "controls": ["idc"], "coresets": ["random", "given"]}
+    study["method"] = {"idc": {"joint": True}, "given": {"coreset": {"name": "given", "path": str(GIVEN)}}}
     study["chain"] = study["rescore"] = study["chain"][:2]
     study["planned_ipc"] = 2
     study["segment"] = {f"s{k}": {"ipc": 1, "iterations": 30} for k in range(2)}
@@ -61,12 +66,20 @@ def tiny() -> dict:
     study["evaluator"]["trainer"]["network"] = study["matching"]["trainer"]["network"] = network
     study["matching"]["objective"] |= {"real_batch": 8, "network_images": 64, "inner_iterations": 20}
     study["benchmark"] |= {
-        "arms": ["dasm", "idc", "random"],
+        "arms": ["dasm", "idc", "random", "given"],
         "states": [2],
         "networks": [network, {"name": "mlp", "width": 8}],
     }
     study["benchmark"]["protocol"] |= {"seeds": 2, "steps": 20}
     return study
+
+
+def give(root: Path, study: dict) -> None:
+    """Write what `random` picks into the file of a set made elsewhere: the last class first, and an image too many."""
+    real = build(Dataset, study["data"], "data").load(study["seed"]).train
+    rows = Random()(real, 3, study["seed"], Guide(readings=(), judge=lambda _: 0.0)).flip(0).flatten()
+    (root / GIVEN).parent.mkdir(parents=True, exist_ok=True)
+    save_file({"images": real.pixels(rows), "labels": real.labels[rows]}, root / GIVEN)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +90,7 @@ def root(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / file, root / file)
+    give(root, tiny())
     with (root / "params.yaml").open("w") as file:
         YAML().dump(tiny(), file)
     # Every stage would do it again where Python may not write its caches.
@@ -161,6 +175,57 @@ def test_results_have_a_row_for_every_network_and_seed(root):
     assert all(0 <= row["test"] <= 1 for row in table)
 
 
+def test_a_set_made_elsewhere_is_judged_as_the_same_images_picked_here(root):
+    """To the last bit: same protocol, networks and streams. Where they come from it cannot say."""
+    picked, given = (pq.read_table(root / f"data/results/{arm}/2.parquet").to_pylist() for arm in ("random", "given"))
+    own = ("arm", "content", "seconds")
+    assert [{k: v for k, v in row.items() if k not in own} for row in given] == [
+        {k: v for k, v in row.items() if k not in own} for row in picked
+    ]
+    for ours, theirs in zip(*(read_segments(root / f"data/distilled/{a}/2") for a in ("given", "random")), strict=True):
+        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
+        assert (ours.sources == -1).all() and (theirs.sources >= 0).all()
+    recorded = dasm.load(root / "data/distilled/given/2").provenance[-1]["recipe"]
+    assert recorded["files"] == json.loads((root / "data/blueprint/arms/given/coreset.json").read_text())["files"]
+    assert ">given<" in (root / "reports/tiny/index.html").read_text()
+
+
+def test_the_card_of_a_set_made_elsewhere_says_so(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    export.main("given", str(tmp_path / "out"))
+    card = (tmp_path / "out/README.md").read_text()
+    assert "20 images (2 per class), made elsewhere and judged as `given`" in card and "(unseen)" not in card
+    assert "Made elsewhere; judged on `digits`. Licence of the set: unknown (ask its owner" in card
+    assert "license: unknown\n" in card and "picked" not in card and "distilled by" not in card
+    assert dasm.load(tmp_path / "out/images").content == dasm.load("data/distilled/given/2").content
+
+
+def test_another_file_of_a_set_made_elsewhere_runs_that_set_again_and_nothing_else(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    give(copy, tiny() | {"seed": 1})
+    # Until it is checked, no stage reads it.
+    ((code, said),) = run_in([copy], ["coreset", "given"])
+    rule = f"{GIVEN}: must stay as it is while stages run, got another one than `check` had read"
+    assert (code, said) == (
+        1,
+        [f"error: {rule} (`dvc repro` begins with `check`; by hand: `python -m pipeline check`)"],
+    )
+    assert stale(copy) == {"check"}
+    ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro"))
+    assert ran == ["check", "coreset@given", "benchmark@given-2", "diagnose", "report"]
+
+
+def test_a_file_that_does_not_go_with_the_images_is_refused_before_anything_runs(root, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(".dvc"))
+    save_file({"images": torch.zeros(20, 3, 8, 8), "labels": torch.arange(20) % 10}, copy / GIVEN)
+    rule = "images must have the channels, height and width of the study's, (1, 8, 8), got (3, 8, 8)"
+    for command in (["check"], ["walk", "1"]):
+        ((code, said),) = run_in([copy], command)
+        assert (code, said) == (1, [f"error: {GIVEN}: {rule}"])
+
+
 def test_a_set_handed_on_gives_the_accuracies_of_the_benchmark(root, tmp_path, monkeypatch):
     """Through files alone: no segment, class name or statistic comes from anywhere else."""
     monkeypatch.chdir(root)
@@ -184,18 +249,19 @@ def test_a_finished_study_grows_by_a_segment_and_redoes_nothing(root, tmp_path):
     before = digests(copy / "data")
     call(copy, sys.executable, "-m", "pipeline", "plan", "3")
     news = {"distill@dasm-s2", "train@dasm-s2", "score@dasm-s2", "experts@dasm-s2", "control@idc-s2"}
-    news |= {f"benchmark@{arm}-3" for arm in ("dasm", "idc", "random")}
-    # The coreset is picked anew, in seconds, and its first segments come out as they were.
-    ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro", "distill@dasm-s2", "coreset@random"))
-    assert set(ran) == {"check", "distill@dasm-s2", "coreset@random"}
+    news |= {f"benchmark@{arm}-3" for arm in ("dasm", "idc", "random", "given")}
+    # A coreset is made anew, in seconds, and its first segments come out as they were.
+    coresets = {"coreset@random", "coreset@given"}
+    ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro", "distill@dasm-s2", *sorted(coresets)))
+    assert set(ran) == {"check", "distill@dasm-s2"} | coresets
     # These two look at all sets there are, and take seconds.
     assert stale(copy) == news - set(ran) | {"diagnose", "report"}, "nothing else is left to do"
     after = digests(copy / "data")
     # Of the blueprint, what is said of the study as a whole: no stage depends on it.
-    anew = {f"blueprint/{name}.json" for name in ("study", "needs", "arms/random/coreset")}
-    anew.add("ledger/coreset-random.json")
+    anew = {f"blueprint/{name}.json" for name in ("study", "needs", "arms/random/coreset", "arms/given/coreset")}
+    anew |= {f"ledger/coreset-{arm}.json" for arm in ("random", "given")}
     assert {name for name in before if after[name] != before[name]} <= anew
-    for arm in ("dasm", "random"):
+    for arm in ("dasm", "random", "given"):
         for file in ("s0.parquet", "s1.parquet"):
             assert after[f"distilled/{arm}/3/{file}"] == before[f"distilled/{arm}/2/{file}"]
     assert (
@@ -228,7 +294,8 @@ def test_pictures_that_change_are_read_again_and_by_themselves(root, tmp_path):
     fill(tmp_path / "elsewhere", {f"{name}/{i}.png": i for name in ("cat", "dog") for i in range(12)})
     (copy / "data/pictures").symlink_to(tmp_path / "elsewhere")
     pictures = {"name": "image_folder", "root": "data/pictures", "size": 8, "color": "grey"}
-    edit(copy, lambda study: study.update(data=pictures, watch="data/pictures"))
+    edit(copy, lambda study: study.update(data=pictures, watch="data/pictures", coresets=["random"]))
+    edit(copy, lambda study: study["benchmark"]["arms"].remove("given") or study["method"].pop("given"))
 
     def train_images():
         call(copy, "dvc", "repro", "-q", "prepare")

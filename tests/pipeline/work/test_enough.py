@@ -94,7 +94,7 @@ def recorded(project, monkeypatch):
 
 
 def write(seed=0):
-    study = {"data": {"name": "digits"}, "seed": seed, "watch": "params.yaml"}
+    study = {"data": {"name": "digits"}, "seed": seed, "watch": "params.yaml", "coresets": []}
     Path("params.yaml").write_text(json.dumps(study))
     return study
 
