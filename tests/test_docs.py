@@ -159,7 +159,7 @@ def test_the_arms_that_would_refute_are_those_of_a_study():
 
 def test_the_verdicts_are_those_of_the_controls_root_seeds():
     """Refuted unless the interval lies above zero, on test images at ten images per class."""
-    (table,) = re.findall(r"\| claim \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    (table,) = re.findall(r"\| asked \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
     found = pd.read_csv(ROOT / "reports/controls/roots-paired.csv")
     found = found[(found["split"] == "test") & (found["prefix_ipc"] == 10)].set_index(["arm", "minus", "network"])
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
