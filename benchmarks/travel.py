@@ -152,16 +152,25 @@ def _extract(parts: Iterable[Path]) -> None:
             for part in parts:
                 joined.write(part.read_bytes())
         with tarfile.open(whole) as archive:
-            members = [tarfile.data_filter(member, ".") for member in archive.getmembers()]
+            members = [_contained(member) for member in archive.getmembers()]
             for member in members:
                 # Not into what lies there: it may be a link into DVC's cache.
                 if not member.isdir():
                     Path(member.name).unlink(missing_ok=True)
-            archive.extractall(members=members, filter="data")
+            # Python before 3.11.4 knows no filters.
+            archive.extractall(members=members, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     except tarfile.TarError as error:
         raise ConfigError(f"travel: {error} (are all parts of the archive there?)") from error
     finally:
         whole.unlink(missing_ok=True)
+
+
+def _contained(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    paths = [Path(member.name), *([Path(member.linkname)] if member.islnk() else [])]
+    kept = member.isfile() or member.isdir() or member.islnk()
+    if not kept or any(path.is_absolute() or ".." in path.parts for path in paths):
+        raise ConfigError(f"travel: the archive must hold files of this folder alone, got {member.name!r}")
+    return member
 
 
 def _cut(whole: Path) -> None:

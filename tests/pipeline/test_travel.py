@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,25 @@ def test_many_small_files_stay_below_the_limit(made):
     travel.pack("narrow", str(made / "out"), "2")
     (part,) = (made / "out").iterdir()
     assert MEGABYTE / 2 < part.stat().st_size <= 2 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"name": "../out"},
+        {"name": "/out"},
+        {"name": "in", "type": tarfile.SYMTYPE, "linkname": "in"},
+        {"name": "in", "type": tarfile.LNKTYPE, "linkname": "../out"},
+        {"name": "in", "type": tarfile.FIFOTYPE},
+    ],
+)
+def test_an_archive_that_leads_out_is_refused(tmp_path, monkeypatch, member):
+    """Also by a Python that knows no filters."""
+    monkeypatch.chdir(tmp_path)
+    entry = tarfile.TarInfo(member["name"])
+    entry.type, entry.linkname = member.get("type", tarfile.REGTYPE), member.get("linkname", "")
+    with tarfile.open("whole.tar", "w") as archive:
+        archive.addfile(entry)
+    with pytest.raises(ConfigError, match=r"^travel: the archive must hold files of this folder alone, got "):
+        travel._extract([Path("whole.tar")])
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.tar"]
