@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dasm.coresets import Coreset, Guide
 from dasm.diagnosis import Landmarks
@@ -165,17 +166,21 @@ def test_evaluators_stay_on_the_card(card, wide, options):  # noqa: ARG001
 
 
 @pytest.mark.parametrize("name", available(Coreset))
-def test_every_coreset_stays_on_the_card(card, wide, name):  # noqa: ARG001
+def test_every_coreset_stays_on_the_card(card, wide, name, tmp_path):  # noqa: ARG001
     real, held = make_blobs(16, 0).to("cuda"), make_blobs(4, 1).to("cuda")
-    rule = build(Coreset, {"name": name}, "coreset")
+    file = tmp_path / "set.safetensors"
+    save_file({"images": real.images.cpu(), "labels": real.labels.cpu()}, file)
+    rule = build(Coreset, {"name": name, **({"path": str(file)} if name == "given" else {})}, "coreset")
     networks = Evaluators(trainer=wide, networks=2, steps=3, teacher_steps=3, snapshots=3).train([real], 0, 0)
     protocol = Protocol(recipe=RECIPE, steps=2, seeds=1)
     guide = Guide(
         readings=[[Reading(network, real) for network in snapshots] for snapshots in networks],
         judge=judge(protocol, wide.network, Task(train=real, validation=held, test=held), 0),
     )
-    picks = rule(real, 4, 0, guide)
-    assert picks.shape == (3, 4) and len(picks.unique()) == 12
+    small, large = rule.segments(real, [1, 3], factor=1, seed=0, guide=guide)
+    assert [len(small.images), len(large.images), small.images.device.type] == [3, 9, "cpu"]
+    started = torch.cat([small.sources, large.sources])
+    assert (started == -1).all() if name == "given" else len(started.unique()) == 12
 
 
 @pytest.mark.parametrize("training", ["loop", "together"])

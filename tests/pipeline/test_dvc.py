@@ -197,11 +197,12 @@ def test_a_state_that_nothing_comes_after_says_so_and_trains_nothing(monkeypatch
         experts.main(arm, state)
     assert trained == [("dasm-mtt", 1), ("real", 0)]
     none = {
-        arm: (layout.experts(arm, state) / "none.json").read_text() for arm, state in [("dasm-mtt", 2), ("dasm", 1)]
+        arm: json.loads((layout.experts(arm, state) / "none.json").read_text())
+        for arm, state in [("dasm-mtt", 2), ("dasm", 1)]
     }
     assert none == {
-        "dasm-mtt": '{"experts": 0, "because": "no segment comes after this state"}\n',
-        "dasm": '{"experts": 0}\n',
+        "dasm-mtt": {"experts": 0, "because": "no segment comes after this state"},
+        "dasm": {"experts": 0},
     }
     entry = json.loads((layout.LEDGER / "experts-dasm-mtt-2.json").read_text())
     assert (entry["seconds"], entry["threads"], entry["arm"]) == (0.0, ZOO["threads"], "dasm-mtt")
