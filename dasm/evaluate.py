@@ -1,7 +1,7 @@
 """The benchmark: fresh networks trained on a set, accuracy on real images at the last step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 from jaxtyping import Bool, Int64
@@ -30,6 +30,12 @@ class Protocol:
         training: of the seeds of one architecture. `loop` is one after another, `together` all side by side; `auto` is
             `together` on a GPU for networks whose layers allow it (`dasm.steps.together`). The results are the same up
             to the order of sums.
+        labels: what networks learn to say of an image, the same for all sets and for the full data (R17). `own` is what
+            a set stores: its classes, or soft labels where an objective made them; `hard` is the class, whatever is
+            stored; `teacher` is the answer of one network that has learnt all real training images. What soft labels
+            are worth is then given to random images as well ("A Label is Worth a Thousand Images", arXiv 2406.10485).
+        teacher_steps: optimiser steps of that network on the real images, >= 1; None: as many as `steps`.
+        temperature: of its answers, > 0; they are one distribution per image, without augmentation.
     """
 
     recipe: Recipe
@@ -37,10 +43,14 @@ class Protocol:
     seeds: int
     order: Literal["shuffled", "stagewise"] = "shuffled"
     training: Training = "auto"
+    labels: Literal["own", "hard", "teacher"] = "own"
+    teacher_steps: int | None = None
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(self, 1, "steps", "seeds")
+        at_least(self, 1, "steps", "seeds", "teacher_steps")
+        require(self.temperature > 0, "temperature must be > 0", self.temperature)
 
 
 @final
@@ -91,6 +101,32 @@ def judge(protocol: Protocol, network: Network, task: Task, seed: int) -> Callab
     return accuracy_of
 
 
+def teach(protocol: Protocol, network: Network, task: Task, seed: int) -> Classifier:
+    """Train the network whose answers `labelled` gives to every set: by the protocol's recipe, on all real images."""
+    trainer = Trainer(network=network, recipe=protocol.recipe)
+    steps = protocol.teacher_steps or protocol.steps
+    return trainer.train(task.train, steps, rng.derive(seed, "benchmark", "teacher"))[0]
+
+
+def labelled(
+    protocol: Protocol, parts: Sequence[LabelledImages], teacher: Classifier | None
+) -> Sequence[LabelledImages]:
+    """Return sets of images with the labels that the protocol wants networks to learn.
+
+    Raises:
+        ConfigError: these are the answers of a teacher, and there is none, or it has diverged.
+    """
+    if protocol.labels == "own":
+        return parts
+    if protocol.labels == "hard":
+        return [replace(part, targets=None) for part in parts]
+    if teacher is None:
+        raise ConfigError("protocol: labels of a teacher need one, got None")
+    what = "protocol: logits of the teacher"
+    answers = (finite(predict(teacher, part), what) / protocol.temperature for part in parts)
+    return [replace(part, targets=logits.softmax(1)) for part, logits in zip(parts, answers, strict=True)]
+
+
 def _check_alike(training: LabelledImages, test: LabelledImages) -> None:
     for what, held in (("shape of the images", "image_shape"), ("classes", "class_names")):
         wanted, given = getattr(test, held), getattr(training, held)
@@ -104,7 +140,12 @@ def _check_alike(training: LabelledImages, test: LabelledImages) -> None:
 
 
 def evaluate(
-    protocol: Protocol, network: Network, parts: Sequence[LabelledImages], task: Task, seed: int
+    protocol: Protocol,
+    network: Network,
+    parts: Sequence[LabelledImages],
+    task: Task,
+    seed: int,
+    teacher: Classifier | None = None,
 ) -> list[Accuracy]:
     """Train one architecture several times on a set.
 
@@ -116,11 +157,13 @@ def evaluate(
         parts: decoded training images, segment by segment; a set without segments is a single part.
         task: its validation and test images are looked at once, after the last step.
         seed: root seed; any integer.
+        teacher: what `teach` returned, of whatever architecture, where the protocol wants its labels.
 
     Raises:
         ConfigError: the training set misses a class, has other classes or images of another shape than the task, or
-            pixels outside of [0, 1]; a network has diverged.
+            pixels outside of [0, 1]; a network has diverged; there is no teacher, and labels are to be its answers.
     """
+    parts = labelled(protocol, parts, teacher)
     *before, training = prefixes(parts) if protocol.order == "stagewise" else [join(parts)]
     _check_alike(training, task.test)
     missing = set(range(training.num_classes)) - set(training.labels.tolist())

@@ -31,7 +31,7 @@ def choose_sources(
         weights: of the window; images with weight 0 are left out.
         rank: within-class rank fractions; needed when the weights differ.
         count: images per class.
-        used: indices that earlier segments started from.
+        used: indices that earlier segments started from; of sets made elsewhere, which say none, -1.
         stream: of the random order.
 
     Raises:
@@ -40,7 +40,7 @@ def choose_sources(
     # Chosen on the CPU, so that a GPU starts from the same images.
     weights, rank = weights.cpu(), None if rank is None else rank.cpu()
     windowed = bool((weights != weights[0]).any())
-    taken = used.flatten().bincount(minlength=len(real))
+    taken = used[used >= 0].bincount(minlength=len(real))
     rows = []
     for label in range(real.num_classes):
         members = class_members(real, label, count)

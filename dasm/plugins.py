@@ -7,9 +7,11 @@ A plug-in's file name is its name: `{name: gradient}` under a field of type `Obj
 import dataclasses
 import difflib
 import importlib
+import importlib.util
 import inspect
 import math
 import pkgutil
+import traceback
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -61,15 +63,35 @@ def find(kind: type[T], name: object, where: str) -> type[T]:
     """Return the final class in the plug-in file `name` of an abstract kind.
 
     Raises:
-        ConfigError: no such file; the message lists those there are and suggests the nearest.
+        ConfigError: no such file (the message lists those there are and suggests the nearest), one that cannot be
+            imported, or that does not define one complete class.
     """
     names = available(kind)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{where}: no {kind.__name__.lower()} called {name!r} (have {', '.join(names)}){hint}")
-    module = importlib.import_module(f"{kind.__module__}.{name}")
+    full = f"{kind.__module__}.{name}"
+    try:
+        module = importlib.import_module(full)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever somebody's file does when it is read
+        raise ConfigError(_unreadable(error, full)) from error
     return _final_class(module, kind)
+
+
+def _unreadable(error: Exception, module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    origin = str(spec.origin) if spec else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        origin, line, said = error.filename, error.lineno, error.msg
+    else:
+        # The last line of this file on the way there: what it calls is right for others.
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+        line, said = lines[-1] if lines else None, " ".join(str(error).split())
+    where = f"{module.rpartition('.')[0].replace('.', '/')}/{Path(origin).name}" + (f", line {line}" if line else "")
+    return f"{where}: must be a file that Python can import, got {type(error).__name__}: {said}"
 
 
 def _final_class(module: types.ModuleType, kind: type[T]) -> type[T]:
@@ -78,9 +100,11 @@ def _final_class(module: types.ModuleType, kind: type[T]) -> type[T]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, kind) and value.__module__ == module.__name__
     ]
+    file = Path(str(module.__file__)).name
     if len(found) != 1:
-        file = Path(str(module.__file__)).name
         raise ConfigError(f"{file}: must define exactly one {kind.__name__}, got {[f.__name__ for f in found]}")
+    if missing := sorted(getattr(found[0], "__abstractmethods__", ())):
+        raise ConfigError(f"{file}: {found[0].__name__} must define {', '.join(missing)}, got none")
     return found[0]
 
 

@@ -163,7 +163,7 @@ class Segment:
         index: which segment, from 0.
         factor: multi-formation factor f; each stored image decodes to f * f training images.
         sources: real training images that each stored image started from (row-major tiles); -1 where it started from
-            none, as in a set made elsewhere, after which nothing is distilled.
+            none that is known, as in a set made elsewhere.
         lower: lower edge of the window as a within-class rank fraction, averaged over classes.
         upper: upper edge, likewise.
         iterations: pixel updates spent on the segment.

@@ -25,6 +25,12 @@ _DRIVERS = ("reproduce", "repeat", "walk")
 #: By name: module and, if not `main`, function; arguments; what it is for. `check` is a stage too, the rest are none.
 COMMANDS = {
     "check": ("pipeline.stages.check", "", "say within seconds what is wrong in params.yaml"),
+    "stale": ("pipeline.stale", "", "say which stages `dvc repro` would run, why, and how long they took last time"),
+    "parts": (
+        "pipeline.parts",
+        "[KIND]",
+        "list what params.yaml may name: objectives, windows, scores, …, and their options",
+    ),
     "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),
     "plan": ("pipeline.plan", "SEGMENTS", "rewrite the blocks of params.yaml that say how many segments there are"),
     "reproduce": (

@@ -8,6 +8,7 @@ TEACHERS = Path("data/evaluators/real")
 LEDGER = Path("data/ledger")
 FULL = Path("data/results/full.parquet")
 DIAGNOSIS = Path("data/diagnosis")
+LABELLER = Path("data/labeller")
 
 
 def evaluators(arm: str, state: int) -> Path:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dasm.errors import ConfigError
-from dasm.evaluate import Protocol, accuracy, correct, evaluate
+from dasm.evaluate import Protocol, accuracy, correct, evaluate, labelled, teach
 from dasm.networks import Classifier, Network
 from dasm.networks.mlp import MLP
 from dasm.train import Learner, Recipe
@@ -165,3 +165,73 @@ def test_random_labels_give_chance_accuracy(task):
     judged = type(task)(train=data, validation=shuffled, test=shuffled)
     (found,) = evaluate(Protocol(recipe=RECIPE, steps=30, seeds=1), MLP(width=16), [data], judged, seed=0)
     assert found.test == pytest.approx(1 / 3, abs=0.12)
+
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 0.1, 0.2]])
+SOFT = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.4, 0.0], [0.1, 0.0, 0.9]])
+
+
+def protocol(**more):
+    return Protocol(**{"recipe": RECIPE, "steps": 60, "seeds": 1} | more)
+
+
+def test_labels_are_those_that_the_protocol_wants():
+    """Stored ones, classes, or a teacher's answers to the images as they are, whatever a set stores."""
+    plain = one_hot_set([0, 1, 2])
+    parts = [plain, replace(plain, targets=SOFT)]
+    own, hard, teacher, warm = (
+        labelled(protocol(**options), parts, answering(LOGITS))
+        for options in ({}, {"labels": "hard"}, {"labels": "teacher"}, {"labels": "teacher", "temperature": 4.0})
+    )
+    assert own[0].targets is None and torch.equal(own[1].targets, SOFT)
+    assert [part.targets for part in hard] == [None, None]
+    for said, logits in ((teacher, LOGITS), (warm, LOGITS / 4)):
+        for part in said:
+            assert torch.allclose(part.targets, logits.exp() / logits.exp().sum(1, keepdim=True))
+    for part in (*own, *hard, *teacher):
+        assert torch.equal(part.labels, plain.labels) and torch.equal(part.images, plain.images)
+
+
+def test_networks_learn_what_the_teacher_says_and_not_the_classes(task):
+    """Of images whose classes are all wrong."""
+    wrong = replace(task.train, labels=(task.train.labels + 1) % 3)
+    teacher = teach(protocol(), MLP(width=16), task, seed=0)
+    for options, right in (({}, False), ({"labels": "hard"}, False), ({"labels": "teacher"}, True)):
+        (found,) = evaluate(protocol(**options), MLP(width=8), [wrong], task, seed=0, teacher=teacher)
+        assert (found.test > 0.9) == right
+    halves = [
+        wrong.subset(torch.arange(24)),
+        replace(wrong.subset(torch.arange(24, 48)), targets=torch.eye(3).repeat(8, 1)),
+    ]
+    (found,) = evaluate(protocol(labels="teacher"), MLP(width=8), halves, task, seed=0, teacher=teacher)
+    assert found.test > 0.9, "one half stores soft labels"
+
+
+def weights_of(network):
+    return torch.cat([tensor.flatten() for tensor in network.parameters()])
+
+
+def test_a_teacher_learns_all_real_images_by_the_recipe_from_a_start_of_its_own(task, monkeypatch):
+    network = Watched()
+    first, again, other = (weights_of(teach(protocol(steps=3), network, task, seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    teacher, *_ = network.built
+    started_0, started_1 = started(task.train, task)
+    assert not any(torch.equal(teacher["head.weight"], start["head.weight"]) for start in (started_0, started_1))
+    asked = []
+    monkeypatch.setattr(Learner, "step", lambda self, data, step, *_: asked.append((data, step)))
+    teach(protocol(steps=5), MLP(), task, 0)
+    teach(protocol(steps=5, teacher_steps=2), MLP(), task, 0)
+    assert [step for _, step in asked] == [0, 1, 2, 3, 4, 0, 1] and all(data is task.train for data, _ in asked)
+
+
+def test_labels_of_nobody_are_refused(task):
+    with pytest.raises(ConfigError, match=r"^protocol: labels of a teacher need one, got None$"):
+        evaluate(protocol(labels="teacher"), MLP(), [task.train], task, seed=0)
+    diverged = answering(torch.full((3, 3), torch.nan))
+    with pytest.raises(ConfigError, match=r"^protocol: logits of the teacher must be finite, got 3 of 3"):
+        labelled(protocol(labels="teacher"), [one_hot_set([0, 1, 2])], diverged)
+    with pytest.raises(ConfigError, match=r"^temperature must be > 0, got 0"):
+        protocol(temperature=0.0)
+    with pytest.raises(ConfigError, match=r"^teacher_steps must be >= 1, got 0$"):
+        protocol(teacher_steps=0)

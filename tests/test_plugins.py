@@ -1,4 +1,5 @@
 import importlib
+import re
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -282,6 +283,29 @@ def test_a_file_with_no_class_or_with_two_is_refused(plug_in_folder, name, text,
     (plug_in_folder / f"{name}.py").write_text(text)
     with pytest.raises(ConfigError, match=rf"^{name}.py: must define exactly one Network, got {found}$"):
         find(Network, name, "network")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("def f(:\n", 1, r"SyntaxError: .+"),
+        ("x = 1\nimport not_there\n", 2, "ModuleNotFoundError: No module named 'not_there'"),
+        ("from dasm.networks import Klassifier\n", 1, "ImportError: cannot import name 'Klassifier' from .+"),
+        ("import json\n\njson.loads('')\n", 3, "JSONDecodeError: Expecting value: .+"),
+        ("raise ValueError('one\\ntwo')\n", 1, "ValueError: one two"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused_at_its_line(plug_in_folder, text, line, said):
+    (plug_in_folder / "broken.py").write_text(text)
+    message = refusal({"name": "broken"}, Network, "network")
+    assert re.fullmatch(
+        rf"dasm/networks/broken\.py, line {line}: must be a file that Python can import, got {said}", message
+    )
+
+
+def test_a_class_that_lacks_a_method_is_refused(plug_in_folder):
+    (plug_in_folder / "half.py").write_text(PLUG_IN.replace("def build", "def make"))
+    assert refusal({"name": "half"}, Network, "network") == "half.py: Flat must define build, got none"
 
 
 def test_the_rules_of_a_plug_in_carry_its_path():

@@ -1,4 +1,4 @@
-"""What a segment refuses of the segments before it."""
+"""What a segment refuses, passes over and takes of the segments before it."""
 
 from dataclasses import replace
 
@@ -36,3 +36,15 @@ def test_a_first_segment_passes_nothing_over(trainer, blobs, monkeypatch):
     first, _ = distil_segment(matching, SegmentPlan(ipc=2, iterations=0), blobs, [], **about)
     distil_segment(matching, SegmentPlan(ipc=1, iterations=0), blobs, [first], **about)
     assert [used.tolist() for used in asked] == [[], first.sources.flatten().tolist()]
+
+
+@pytest.mark.parametrize("union", [False, True])
+def test_a_segment_may_follow_a_set_made_elsewhere(trainer, blobs, union):
+    """Such a set does not say which real images it is from, so none is passed over: real image 0 neither."""
+    matching = Matching(objective=Gradient(real_batch=8, network_images=0), trainer=trainer, match_prefix=union)
+    about = {"weights": torch.ones(len(blobs)), "rank": None, "planned_ipc": 2, "seed": 0}
+    plan = SegmentPlan(ipc=1, iterations=1)
+    first, _ = distil_segment(matching, plan, blobs, [], **about)
+    given = replace(first, sources=torch.full_like(first.sources, -1))
+    second, _ = distil_segment(matching, plan, blobs, [given], **about)
+    assert second.index == 1 and torch.equal(second.sources, first.sources)

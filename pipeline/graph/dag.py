@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from dasm.errors import ConfigError
 from pipeline import params
@@ -42,14 +43,14 @@ def ask(*arguments: str) -> str:
     return answer.stdout
 
 
-def survey() -> tuple[dict[str, set[str]], set[str]]:
-    """Ask DVC for every stage's parents, and for the stages whose inputs or outputs changed.
+def survey() -> tuple[dict[str, set[str]], dict[str, list[Any]]]:
+    """Ask DVC for every stage's parents, and for the stages whose inputs or outputs changed, with what has.
 
     What lies downstream of a changed stage is not among the latter: its inputs did not change yet.
     """
     with ThreadPoolExecutor() as pool:  # `dag` takes no lock, so the two can run together
         graph, status = pool.map(lambda arguments: ask(*arguments), [("dag", "--dot"), ("status", "--json")])
-    return parse_dot(graph), set(json.loads(status))
+    return parse_dot(graph), json.loads(status)
 
 
 def parse_dot(text: str) -> dict[str, set[str]]:

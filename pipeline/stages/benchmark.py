@@ -5,8 +5,9 @@ from dasm.segments import decoded_parts
 from dasm.storage.results import pass_on
 from dasm.tables import read_chain, segment_files
 from pipeline import layout, params
-from pipeline.work import runtime, twins
+from pipeline.work import labelling, runtime, twins
 from pipeline.work.benchmarking import judge
+from pipeline.work.networks import tensors_of
 
 
 def main(arm: str, state: int) -> None:
@@ -17,6 +18,7 @@ def main(arm: str, state: int) -> None:
     segments = [segment for segment, _ in chain]
     values, tensors = twins.described(segments)
     real = [tensor for split in (task.validation, task.test) for tensor in (split.images, split.labels)]
+    teacher = labelling.read(study, task.train)
     work = runtime.identity(
         study["benchmark"]["networks"],
         study["benchmark"]["protocol"],
@@ -25,7 +27,7 @@ def main(arm: str, state: int) -> None:
         study["threads"],
         device,
         code=__name__,
-        tensors=[task.train.mean, task.train.std, *real, *tensors],
+        tensors=[task.train.mean, task.train.std, *real, *tensors, *tensors_of([teacher] if teacher else [])],
     )
     own_entry = f"benchmark-{arm}-{state}"
     with twins.sought(work, own_entry) as twin, runtime.ledger("benchmark", own_entry, arm=arm) as entry:

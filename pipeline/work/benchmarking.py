@@ -12,7 +12,7 @@ from dasm.machine.counts import Counts, counting
 from dasm.storage.results import write_results
 from dasm.types import LabelledImages, Task
 from pipeline import params
-from pipeline.work import runtime
+from pipeline.work import labelling, runtime
 from pipeline.work.fitting import fitting
 
 
@@ -22,6 +22,7 @@ def judge(
     """Train every network of the benchmark on a set, given segment by segment, and write a row for each."""
     protocol = params.section(study, Protocol, "benchmark.protocol")
     networks = params.value(study, "benchmark.networks")
+    teacher = labelling.read(study, task.train)
     results, costs = {}, {}
     shape, classes = task.train.image_shape, task.train.num_classes
     built = [fitting(each, f"benchmark.networks[{i}]", shape, classes) for i, each in enumerate(networks)]
@@ -29,7 +30,7 @@ def judge(
         name = options["name"]
         costs[name] = Counts()
         with counting(costs[name]):
-            results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"))
+            results[name] = evaluate(protocol, network, parts, task, params.value(study, "seed"), teacher)
         mean = sum(result.validation for result in results[name]) / protocol.seeds
         runtime.log.info("%s on %s: validation accuracy %.1f %%", name, identity["arm"], 100 * mean)
     identity = {

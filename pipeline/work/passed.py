@@ -21,6 +21,12 @@ def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
     _cost("control", f"control-{arm}-{k}", arm)
 
 
+def labeller() -> None:
+    """Write the folder of the network that labels every set, in a study whose sets keep labels of their own."""
+    write_json(layout.LABELLER / "none.json", {"networks": 0})
+    _cost("labeller", "labeller", "")
+
+
 def _cost(stage: str, name: str, arm: str) -> None:
     """Write the entry that `runtime.ledger` would write, and that nothing was done: no run that the report counts."""
     nothing = dict.fromkeys(

@@ -89,7 +89,8 @@ def make_study(
     everyone = [arm for group in ("arms", "controls", "coresets") for arm in groups[group]]
     path.write_text(
         f"{arms}{BLOCKS}chain: [{chain}]\nrescore: [{chain}]\n"
-        f"benchmark: {{states: {[*benchmarked]}, networks: [{networks}], arms: {json.dumps(everyone)}}}\n"
+        f"benchmark: {{states: {[*benchmarked]}, networks: [{networks}], protocol: {{}},"
+        f" arms: {json.dumps(everyone)}}}\n"
     )
     study = scope(root)
     images = rng.integers(0, 256, (40 * classes, *shape)).astype(np.uint8)

@@ -46,4 +46,6 @@ def test_comments_may_change_while_it_runs_and_code_that_is_no_part_of_the_study
         append("dasm/networks/vgg.py", "x = 1\n")
 
     meanwhile(monkeypatch, edit)
-    assert (main(["check"]), capsys.readouterr().err) == (0, "")
+    assert main(["check"]) == 0
+    said = "digits: nothing wrong; 5 arms in 3 segments, judged at 2, 5, 10 images per class by convnet, mlp\n"
+    assert capsys.readouterr() == (said, "")

@@ -75,7 +75,7 @@ def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
 
 def reads(module: str, *patterns: str) -> bool:
     text = (ROOT / f"pipeline/stages/{module}.py").read_text()
-    for helper in ("distillation", "benchmarking", "experts"):
+    for helper in ("distillation", "benchmarking", "experts", "labelling"):
         if f"from pipeline.work.{helper}" in text:
             text += (ROOT / f"pipeline/work/{helper}.py").read_text()
     return any(re.search(pattern, text) for pattern in patterns)

@@ -156,6 +156,27 @@ def test_all_that_validation_images_prefer_are_named_in_the_first_sentence(copie
     assert re.search(said, words())
 
 
+TERMS = {
+    "": {},
+    "All sets are judged with hard labels, whatever they store.": {"labels": "hard"},
+    "All sets, and all real data, are labelled by one convnet that learnt all real images. "
+    "Networks learn the first segment, then the first two, and so on.": {"labels": "teacher", "order": "stagewise"},
+}
+
+
+@pytest.mark.parametrize("said", TERMS)
+@pytest.mark.usefixtures("undrawn")
+def test_unusual_terms_of_the_benchmark_are_said_in_table_and_page(copied, said):
+    params = parameters.read(copied / "params.yaml")
+    params["benchmark"]["protocol"] = {**params["benchmark"]["protocol"], **TERMS[said]}
+    folder = report.write(copied, params)
+    page, table = (folder / "index.html").read_text(), (folder / "table.md").read_text()
+    every = {sentence for terms in TERMS for sentence in terms.split(". ") if sentence}
+    for text in (page, table):
+        assert [sentence in text for sentence in sorted(every)] == [sentence in said for sentence in sorted(every)]
+    assert said in table and said in page
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_finding_of_two_arms_with_one_set_is_that(copied):
     rows = pd.read_parquet(copied / "data/results/dasm/3.parquet")

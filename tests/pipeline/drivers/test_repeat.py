@@ -90,7 +90,7 @@ def test_every_root_seed_is_done_once_and_the_workspace_stays_what_it_is(project
     assert capsys.readouterr().out.splitlines()[-1] == "3 root seeds, 2 arms: reports/tiny/roots.md"
     repeat.main(4)
     assert ran() == ["real7"]
-    assert dag.survey()[1] == set(), "the workspace is up to date"
+    assert dag.survey()[1] == {}, "the workspace is up to date"
     (project / "dasm/code.py").write_text("x = 2\n")
     repeat.main(2)
     assert ran() == ["real4", "real5"]

@@ -20,6 +20,7 @@ from pipeline.stages import benchmark, score, train
 from pipeline.stages import open as beginning
 from pipeline.work import distillation, twins
 from tests.conftest import make_blobs
+from tests.handmade import answering
 
 RECIPE = {"batch_size": 16, "learning_rate": 0.05, "augmentation": ["color"], "cutmix": 0.0}
 TRAINER = {"network": {"name": "convnet", "width": 4, "depth": 2}, "recipe": RECIPE}
@@ -330,6 +331,11 @@ def other_mean(monkeypatch):
     monkeypatch.setattr(benchmark, "read_task", lambda *_: Task(**sets))
 
 
+def other_teacher(monkeypatch):
+    """The protocol is the same; the network that labels all sets is there, or is another one."""
+    monkeypatch.setattr("pipeline.work.labelling.read", lambda *_: answering(torch.eye(3)))
+
+
 SHALLOW = {"name": "convnet", "width": 4, "depth": 1}
 # By stage: what it is called with, what it does, and everything that makes it do that anew.
 INPUTS = {
@@ -382,6 +388,8 @@ INPUTS = {
             "networks": ("benchmark.networks", [SHALLOW]),
             "steps": ("benchmark.protocol.steps", 5),
             "recipe": ("benchmark.protocol.recipe.cutmix", 0.5),
+            "labels": ("benchmark.protocol.labels", "hard"),
+            "teacher": other_teacher,
             "validation": other_images("validation"),
             "test": other_images("test"),
             "mean": other_mean,
