@@ -89,7 +89,8 @@ def correct(network: Classifier, data: LabelledImages) -> Bool[Tensor, " n"]:
 def judge(protocol: Protocol, network: Network, task: Task, seed: int) -> Callable[[Int64[Tensor, "k t"]], float]:
     """Return a function that trains one network on chosen real images and gives its accuracy on `validation`.
 
-    The network starts from the same weights whatever the images, and from other ones than those of the benchmark.
+    The network starts from the same weights whatever the images, and from other ones than those of the benchmark. It
+    learns their classes, whatever labels the benchmark gives to sets.
     """
     trainer = Trainer(network=network, recipe=protocol.recipe)
 

@@ -22,6 +22,9 @@ from dasm.errors import ConfigError
 
 T = TypeVar("T")
 
+# What a file that somebody is writing does when it is read.
+_FAULTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
+
 
 def build(kind: type[T], values: Any, where: str) -> T:  # noqa: ANN401 - plain values of any shape
     """Build a dataclass, or a plug-in of an abstract kind, from plain values.
@@ -76,7 +79,7 @@ def find(kind: type[T], name: object, where: str) -> type[T]:
         module = importlib.import_module(full)
     except ConfigError:
         raise
-    except Exception as error:  # whatever somebody's file does when it is read
+    except _FAULTS as error:
         raise ConfigError(_unreadable(error, full)) from error
     return _final_class(module, kind)
 

@@ -16,6 +16,7 @@ from pipeline import layout, methods, params
 from pipeline.reporting.artefacts import read_parquet
 from pipeline.reporting.page import render
 from pipeline.reporting.ranking import half_width
+from pipeline.reporting.terms import terms
 
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "n>1M": math.inf}
 _COLUMNS = ("network", "seed", "test", "code_version", "torch_version", "device")
@@ -49,6 +50,7 @@ def write(study: Mapping[str, Any], arm: str, state: int, distilled: DistilledSe
             "arm": arm,
             "coreset": arm in study["coresets"],
             "given": given,
+            "terms": terms(study),
             "rows": _accuracy(study, arm, state, distilled),
             "recipe": _yaml(recipe),
             "params": params.digest(recipe),

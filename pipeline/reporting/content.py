@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from pipeline import layout, methods
-from pipeline import params as study
 from pipeline.names import FULL
 from pipeline.reporting import drawing, figures, gallery, sparks, summary
 from pipeline.reporting.artefacts import read_ledger, read_storage
 from pipeline.reporting.ranking import RANDOM, Difference, by_group, judged, ranking
 from pipeline.reporting.roster import GROUPS, homes, roster
 from pipeline.reporting.scope import Scope
+from pipeline.reporting.terms import terms
 
 # More arms than this are ranked; so many lines in one figure would not be told apart either.
 _MANY = 8
@@ -45,7 +45,7 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
         "number": {kind: count(1).__next__ for kind in ("table", "figure")},
         "prefixes": prefixes,
         "seeds": int(table["n"].max()),
-        "terms": _terms(params, scope),
+        "terms": terms(params),
         "cells": {(row.network, row.arm, row.prefix_ipc): row for row in table.itertuples()},
         # By validation: the first sentence of a page must not choose by test images.
         "winners": at_largest[at_largest["validation_mean"] == at_largest["validation_mean"].max()].to_dict("records"),
@@ -56,18 +56,6 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
         "shared_sets": bool(tested["same"].any()),
         "reach": reach.groupby(level=[0, 1]).max().to_dict(),
     }
-
-
-def _terms(params: Mapping[str, Any], scope: Scope) -> str:
-    """Say what is unusual about how sets are judged; nothing where they are judged as in every other study."""
-    protocol = study.value(params, "benchmark.protocol")
-    labels = {
-        "hard": "All sets are judged with hard labels, whatever they store.",
-        "teacher": f"All sets, and all real data, are labelled by one {scope.networks[0]} that learnt all real images.",
-    }
-    order = {"stagewise": "Networks learn the first segment, then the first two, and so on."}
-    found = (labels.get(protocol.get("labels", "own")), order.get(protocol.get("order", "shuffled")))
-    return " ".join(filter(None, found))
 
 
 def _rival(params: Mapping[str, Any], scope: Scope) -> str:

@@ -137,6 +137,11 @@ def test_the_card_gives_accuracy_with_its_interval_by_hand():
     half = f"{4.3026527 * 10 / math.sqrt(3):.1f}"
     assert f"| convnet | 3 | 62.0 ± {half} | 90.0 | torch 2.0 on cpu |" in card
     assert f"| mlp (unseen) | 3 | 37.0 ± {half} | 65.0 | torch 2.0 on cpu |" in card
+    assert "(Student's t) from three trainings on.\n\n| network |" in card
+    edit(lambda study: study["benchmark"]["protocol"].update(labels="teacher"))
+    export.main("dasm", "again", "4")
+    said = "All sets, and all real data, are labelled by one convnet that learnt all real images.\n\n| network |"
+    assert f"(Student's t) from three trainings on. {said}" in Path("again/README.md").read_text()
 
 
 @pytest.mark.usefixtures("study")
