@@ -28,7 +28,7 @@ COMMANDS = {
     "stale": ("pipeline.stale", "", "say which stages `dvc repro` would run, why, and how long they took last time"),
     "parts": (
         "pipeline.parts",
-        "[KIND]",
+        "[KIND|NAME]",
         "list what params.yaml may name: objectives, windows, scores, …, and their options",
     ),
     "study": ("pipeline.studies", "[NAME]", "list the studies, or put another one in force"),

@@ -32,6 +32,7 @@ class Plan:
         follow: stages that may have to run because of those.
         seconds: what all of these took last time, of those that are on record.
         unknown: how many of them have never run.
+        check: whether DVC will run `check` as well, as it does whenever a file of the code has changed.
     """
 
     all: int
@@ -39,6 +40,7 @@ class Plan:
     follow: Sequence[str]
     seconds: float
     unknown: int
+    check: bool
 
 
 def main() -> None:
@@ -75,6 +77,7 @@ def plan(parents: Mapping[str, set[str]], status: Mapping[str, Any], written: Se
         follow=[stage for stage, why in reasons.items() if not why],
         seconds=sum(seconds + _START for seconds in spent if seconds is not None),
         unknown=spent.count(None),
+        check=dag.CHECK in status,
     )
 
 
@@ -82,7 +85,8 @@ def said(found: Plan) -> str:
     """Return the plan in words."""
     count = len(found.reasons) + len(found.follow)
     if not count:
-        return f"nothing to do: all {found.all} stages are up to date"
+        but = " but `check`, which takes seconds" if found.check else ""
+        return f"nothing to do{but}: all {found.all} stages are up to date"
     known = f"about {_duration(found.seconds)} one after another, as last time" if found.seconds else ""
     never = f"of {found.unknown} no time is on record" if found.unknown else ""
     rows = [f"{count} of {found.all} stages have to run" + "".join(f"; {part}" for part in (known, never) if part)]

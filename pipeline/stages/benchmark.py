@@ -41,5 +41,5 @@ def main(arm: str, state: int) -> None:
             pass_on(twin.files[0], path, identity, {"arm": arm})
             twin.charge(entry)
         else:
-            judge(study, path, decoded_parts(segments, task.train), task, identity)
+            judge(study, path, decoded_parts(segments, task.train), task, identity, teacher)
         twins.record(entry, work, [path])

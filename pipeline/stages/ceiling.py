@@ -2,7 +2,7 @@
 
 from dasm.images.store import read_task
 from pipeline import layout
-from pipeline.work import runtime
+from pipeline.work import labelling, runtime
 from pipeline.work.benchmarking import judge
 
 
@@ -12,4 +12,4 @@ def main() -> None:
     with runtime.ledger("ceiling", "ceiling", arm="full"):
         task = read_task(layout.REAL, device)
         identity = {"arm": "full", "prefix_ipc": 0, "stored_images": len(task.train)}
-        judge(study, layout.FULL, [task.train], task, identity)
+        judge(study, layout.FULL, [task.train], task, identity, labelling.read(study, task.train))

@@ -9,20 +9,28 @@ import torch
 import dasm
 from dasm.evaluate import Protocol, evaluate
 from dasm.machine.counts import Counts, counting
+from dasm.networks import Classifier
 from dasm.storage.results import write_results
 from dasm.types import LabelledImages, Task
 from pipeline import params
-from pipeline.work import labelling, runtime
+from pipeline.work import runtime
 from pipeline.work.fitting import fitting
 
 
 def judge(
-    study: dict[str, Any], path: Path, parts: Sequence[LabelledImages], task: Task, identity: dict[str, Any]
+    study: dict[str, Any],
+    path: Path,
+    parts: Sequence[LabelledImages],
+    task: Task,
+    identity: dict[str, Any],
+    teacher: Classifier | None,
 ) -> None:
-    """Train every network of the benchmark on a set, given segment by segment, and write a row for each."""
+    """Train every network of the benchmark on a set, given segment by segment, and write a row for each.
+
+    The teacher is what `labelling.read` says: whoever labels all sets, if anybody does.
+    """
     protocol = params.section(study, Protocol, "benchmark.protocol")
     networks = params.value(study, "benchmark.networks")
-    teacher = labelling.read(study, task.train)
     results, costs = {}, {}
     shape, classes = task.train.image_shape, task.train.num_classes
     built = [fitting(each, f"benchmark.networks[{i}]", shape, classes) for i, each in enumerate(networks)]

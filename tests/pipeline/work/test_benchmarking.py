@@ -17,5 +17,5 @@ def test_a_network_that_cannot_see_such_images_is_named_before_the_first_one_tra
         },
     }
     with pytest.raises(ConfigError, match=r"benchmark\.networks\[1\]: sides must be >= 12 for lenet, got \(8, 8\)"):
-        benchmarking.judge(study, tmp_path / "r.parquet", [task.train], task, {"arm": "dasm"})
+        benchmarking.judge(study, tmp_path / "r.parquet", [task.train], task, {"arm": "dasm"}, None)
     assert not list(tmp_path.iterdir())
