@@ -38,8 +38,10 @@ def ask(*arguments: str) -> str:
     if answer.returncode:
         # As DVC says it; "lock" alone would be in every word about dvc.lock.
         held = re.search(r"busy|unable to acquire lock", answer.stderr, re.IGNORECASE)
+        pid = re.search(r"PID (\d+)", answer.stderr)
+        said = f"pid {pid[1]}" if held and pid else " ".join(answer.stderr.split())
         hint = "is another dvc at work here? " if held else ""
-        raise ReproduceError(f"dvc {' '.join(arguments)}: {hint}{answer.stderr.strip()}")
+        raise ReproduceError(f"dvc {' '.join(arguments)}: {hint}{said}")
     return answer.stdout
 
 
