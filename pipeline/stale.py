@@ -30,7 +30,7 @@ class Plan:
         all: number of stages.
         reasons: of the stages that changed themselves, in order of dvc.yaml: what about each has changed.
         follow: stages that may have to run because of those.
-        seconds: what all of these took last time, of those that are on record.
+        seconds: what all of these took last time, of those that are on record; 0 where none is.
         unknown: how many of them have never run.
         check: whether DVC will run `check` as well, as it does whenever a file of the code has changed.
     """
@@ -75,7 +75,7 @@ def plan(parents: Mapping[str, set[str]], status: Mapping[str, Any], written: Se
         all=len(parents),
         reasons={stage: why for stage, why in reasons.items() if why},
         follow=[stage for stage, why in reasons.items() if not why],
-        seconds=sum(seconds + _START for seconds in spent if seconds is not None),
+        seconds=sum(seconds + _START for seconds in spent if seconds is not None) if any(spent) else 0.0,
         unknown=spent.count(None),
         check=dag.CHECK in status,
     )
@@ -122,7 +122,8 @@ def _reasons(changes: Sequence[Any], made: Sequence[str]) -> Iterator[str]:
         if not isinstance(change, Mapping):
             yield str(change).removeprefix("changed ")
         elif "changed outs" in change:
-            yield f"not as it made it: {', '.join(change['changed outs'])}"
+            gone = {*change["changed outs"].values()} == {"deleted"}
+            yield "what it made is not here" if gone else "what it made is changed"
 
 
 def _deps(change: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

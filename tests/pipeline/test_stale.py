@@ -78,6 +78,19 @@ def test_stages_that_changed_alike_are_one_line_and_those_without_a_record_are_c
     ]
 
 
+def test_in_a_fresh_clone_stages_of_a_kind_are_one_line_and_no_time_is_known():
+    for entry in layout.LEDGER.iterdir():
+        entry.unlink()
+    found = plan(**{one.name.replace("@", "__"): [{"changed outs": {"x": "deleted"}}] for one in STAGES[1:]})
+    assert stale.said(found).splitlines() == [
+        "6 of 7 stages have to run; of 5 no time is on record",
+        "  prepare               what it made is not here",
+        "  distill@a and 1 more  what it made is not here",
+        "  judge@a and 1 more    what it made is not here",
+        "  report                what it made is not here",
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "reasons"),
     [
@@ -85,7 +98,8 @@ def test_stages_that_changed_alike_are_one_line_and_those_without_a_record_are_c
         ([{"changed deps": {"data/blueprint/benchmark.json": "modified"}}], ["benchmark"]),
         ([{"changed deps": {"params.yaml": {"seed": "modified", "threads": "modified"}}}], ["seed", "threads"]),
         ([{"changed deps": {"data/mine": "modified"}}, "changed command"], ["data/mine", "command"]),
-        ([{"changed outs": {"data/distill@a": "deleted"}}], ["not as it made it: data/distill@a"]),
+        ([{"changed outs": {"data/distill@a": "deleted"}}], ["what it made is not here"]),
+        ([{"changed outs": {"data/distill@a": "deleted", "y": "modified"}}], ["what it made is changed"]),
         (
             [{"changed deps": {"data/x": "deleted", "params.yaml": "new"}}, {"changed outs": {"y": "deleted"}}],
             ["has not run yet"],
