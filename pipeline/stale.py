@@ -122,7 +122,7 @@ def _reasons(changes: Sequence[Any], made: Sequence[str]) -> Iterator[str]:
         if not isinstance(change, Mapping):
             yield str(change).removeprefix("changed ")
         elif "changed outs" in change:
-            gone = {*change["changed outs"].values()} == {"deleted"}
+            gone = {*change["changed outs"].values()} <= {"deleted", "not in cache"}
             yield "what it made is not here" if gone else "what it made is changed"
 
 

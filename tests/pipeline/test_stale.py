@@ -99,6 +99,7 @@ def test_in_a_fresh_clone_stages_of_a_kind_are_one_line_and_no_time_is_known():
         ([{"changed deps": {"params.yaml": {"seed": "modified", "threads": "modified"}}}], ["seed", "threads"]),
         ([{"changed deps": {"data/mine": "modified"}}, "changed command"], ["data/mine", "command"]),
         ([{"changed outs": {"data/distill@a": "deleted"}}], ["what it made is not here"]),
+        ([{"changed outs": {"data/distill@a": "not in cache", "y": "deleted"}}], ["what it made is not here"]),
         ([{"changed outs": {"data/distill@a": "deleted", "y": "modified"}}], ["what it made is changed"]),
         (
             [{"changed deps": {"data/x": "deleted", "params.yaml": "new"}}, {"changed outs": {"y": "deleted"}}],
