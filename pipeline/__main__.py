@@ -96,11 +96,15 @@ def main(arguments: list[str]) -> int:
                 given.arguments[key] = _number(text, key)
         with steady(arguments) if name in stages and name not in COMMANDS else nullcontext():
             function(*given.args, **given.kwargs)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read our output has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says so when it ends
         return 1
     except OSError as error:
         if error.errno in _UNWRITABLE:

@@ -153,3 +153,12 @@ def test_a_disk_that_takes_nothing_gets_one_line(number, monkeypatch, capsys):
     assert main(["report"]) == 1
     rule = "must be readable and writable"
     assert capsys.readouterr().err == f"error: reports/x: {rule}, got why\n"
+
+
+def test_whoever_reads_the_first_line_alone_hears_no_complaint():
+    command = [sys.executable, "-u", "-m", "pipeline", "parts"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "data (data)\n"
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 1)
+    process.stderr.close()
