@@ -187,13 +187,14 @@ def test_the_arms_that_would_refute_are_those_of_a_study():
     assert found >= 6
 
 
-def test_the_verdicts_are_those_of_the_controls_root_seeds():
+@pytest.mark.parametrize(("number", "study", "least"), [(0, "controls", 15), (1, "labels", 5)])
+def test_the_verdicts_are_those_of_the_root_seeds(number, study, least):
     """Refuted unless the interval lies above zero, on test images at ten images per class."""
-    (table,) = re.findall(r"\| asked \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
-    found = pd.read_csv(ROOT / "reports/controls/roots-paired.csv")
+    table = re.findall(r"\| asked \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)[number]
+    found = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv")
     found = found[(found["split"] == "test") & (found["prefix_ipc"] == 10)].set_index(["arm", "minus", "network"])
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
-    assert len(rows) >= 15
+    assert len(rows) >= least
     for claim, difference, *cells, verdict in rows:
         arm, minus = re.findall(r"`([a-z0-9_-]+)`", difference)
         held = []
