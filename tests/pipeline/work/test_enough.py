@@ -83,6 +83,7 @@ def test_prepared_images_are_compared_with_the_arm_that_wants_most():
 def recorded(project, monkeypatch):
     """Digits that `prepare` has read, as far as the ledger knows: a study without files of its own."""
     monkeypatch.setattr("pipeline.stages.check.blueprint.write", lambda _: {})
+    monkeypatch.setattr("pipeline.stages.check.said", lambda _: "")  # of a study that has arms
     for split in ("train", "validation", "test"):
         labels = np.load(f"data/real/{split}.labels.npy")
         np.save(f"data/real/{split}.images.npy", np.zeros((len(labels), 1, 8, 8), np.uint8))
