@@ -6,6 +6,7 @@ import errno
 import importlib
 import inspect
 import os
+import select
 import signal
 import sys
 import textwrap
@@ -103,7 +104,9 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever read our output has seen enough (`| head`)
+    except BrokenPipeError:
+        if not _unread():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python says so when it ends
         return 1
     except OSError as error:
@@ -116,6 +119,13 @@ def main(arguments: list[str]) -> int:
         print(f"error: {what}", file=sys.stderr)
         return 1
     return 0
+
+
+def _unread() -> bool:
+    """Say whether whoever read our output has seen enough (`| head`); other pipes break as well."""
+    watch = select.poll()
+    watch.register(1, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def _usage(stages: Sequence[str]) -> str:

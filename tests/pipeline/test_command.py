@@ -162,3 +162,12 @@ def test_whoever_reads_the_first_line_alone_hears_no_complaint():
     process.stdout.close()
     assert (process.stderr.read(), process.wait()) == ("", 1)
     process.stderr.close()
+
+
+def test_a_pipe_that_breaks_elsewhere_is_no_reader_of_ours(monkeypatch):
+    def broken() -> None:
+        raise BrokenPipeError(errno.EPIPE, "a server has gone")
+
+    monkeypatch.setattr("pipeline.parts.main", broken)
+    with pytest.raises(BrokenPipeError, match="a server has gone"):
+        main(["parts"])
