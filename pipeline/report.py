@@ -18,6 +18,7 @@ from pipeline.reporting.artefacts import read_results, read_states
 from pipeline.reporting.contact import contact_sheet
 from pipeline.reporting.dots import beyond, dots
 from pipeline.reporting.facts import facts
+from pipeline.reporting.holdings import holdings
 from pipeline.reporting.page import render
 from pipeline.reporting.scope import Scope
 
@@ -40,7 +41,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     scope = Scope.of(params)
     results = read_results(root, scope)
     table, paired = summary.table(results, scope), summary.paired(results, scope)
-    states = read_states(root, scope)
+    states, held = read_states(root, scope), holdings(root, scope)
     numbers = content.numbers(params, scope, table, paired)
     standings = content.standings(params, scope, results)
     accuracy = _figure(scope, table, numbers, standings)
@@ -49,7 +50,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **standings,
         **content.pictures(root, scope, states),
         **content.difficulty(scope, states),
-        **diagnosis.diagnosis(root, scope, drawn=not numbers["many"]),
+        **diagnosis.diagnosis(root, scope, held, drawn=not numbers["many"]),
         **content.costs(root, params, scope),
         "facts": facts(root, params, results),
         "beyond": any(
@@ -63,6 +64,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     (folder / "table.md").write_text(render("table.md", page), encoding="utf-8")
     table[_LONG].to_csv(folder / "table.csv", index=False, float_format="%.4f")
     paired.to_csv(folder / "paired.csv", index=False, float_format="%.4f")
+    held.to_csv(folder / "holdings.csv", index=False, float_format="%.4f")
     (folder / "metrics.json").write_text(json.dumps(summary.metrics(table), indent=1) + "\n")
     (folder / "accuracy.png").write_bytes(drawing.png(accuracy(scope.networks)))
     moves = figures.difficulty(content.drawn(scope, states), scope.segments)

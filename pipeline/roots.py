@@ -8,11 +8,13 @@ spread and the intervals are over the root seeds.
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dasm.errors import ConfigError, require
 from pipeline.names import FULL
+from pipeline.reporting import held
 from pipeline.reporting.drawing import png
 from pipeline.reporting.forest import forest
 from pipeline.reporting.page import render
@@ -28,7 +30,8 @@ _SPLITS = ("validation", "test")
 def main(folder: str, *tables: str) -> None:
     """Write `roots.csv`, `roots-paired.csv`, `roots.md` and `roots.png` into a folder.
 
-    Arms that are not in every table are left out; differences are between those that are, at the same root seed.
+    Arms that are not in every table are left out; differences are between those that are, at the same root seed. Where
+    each table has its `holdings` beside it, `roots-holdings.csv` and `roots-holdings-paired.csv` are written too.
 
     Args:
         folder: such as reports/<study>.
@@ -37,7 +40,8 @@ def main(folder: str, *tables: str) -> None:
     Raises:
         ConfigError: fewer than two tables, one that is not a report's, or the same results twice.
     """
-    results = read([Path(table) for table in tables])
+    paths = [Path(table) for table in tables]
+    results = read(paths)
     out = Path(folder)
     require(out.is_dir(), "roots: the folder to write to must exist", folder)
     table, paired = summarise(results), differences(results)
@@ -52,10 +56,21 @@ def main(folder: str, *tables: str) -> None:
         "full_arm": FULL,
         "shared": bool(ours["same"].any()),
         "against": {at: Difference.of(row) for at, row in ours.iterrows()},
+        "held": _holdings(out, paths, list(table["arm"].unique())),
     }
     (out / "roots.md").write_text(render("roots.md", page), encoding="utf-8")
     (out / "roots.png").write_bytes(png(forest(paired, reference)))
     print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
+
+
+def _holdings(out: Path, tables: Sequence[Path], arms: Sequence[str]) -> dict[str, Any] | None:
+    paths = [held.beside(table) for table in tables]
+    if not all(path.is_file() and path not in tables for path in paths):
+        return None  # tables of another name, that came alone, or of before reports had them
+    values = held.read(paths)
+    held.summarise(values).to_csv(out / "roots-holdings.csv", index=False, float_format="%.4f")
+    held.differences(values).to_csv(out / "roots-holdings-paired.csv", index=False, float_format="%.4f")
+    return held.section(values, arms)
 
 
 def read(tables: Sequence[Path]) -> pd.DataFrame:

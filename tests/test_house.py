@@ -17,6 +17,7 @@ REQUIRED = {
     "dasm.coresets.given": {"path"},
     "dasm.windows.anchor": {"window"},
     "dasm.windows.group": {"sizes"},
+    "dasm.windows.interleaved": {"planned_segments"},
     "dasm.windows.linear": {"planned_segments"},
     "dasm.windows.reversed": {"planned_segments"},
     "dasm.windows.soft": {"window"},

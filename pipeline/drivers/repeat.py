@@ -25,6 +25,7 @@ from pipeline.drivers import procs
 from pipeline.graph import dag
 from pipeline.graph.dag import ReproduceError
 from pipeline.graph.templates import stages
+from pipeline.reporting import held
 
 _COPIES = Path(".checkpoints/roots")
 _CODE = _COPIES / "code"
@@ -74,7 +75,7 @@ def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.C
         try:
             _copy(copy, {**study, "seed": seed}, config)
             _reproduce(children, copy, f"root seed {seed}")
-            write_atomically(_table(report, seed), lambda path: shutil.copyfile(copy / report / "table.csv", path))
+            _keep(copy, report, seed)
         except BaseException:
             # At once, here: this thread would begin the next one before anybody else hears of it.
             ended = children.closed
@@ -133,6 +134,14 @@ def _config(cache: Path) -> str:
     # Quoted, because a path may hold what divides a list or begins a comment.
     quote = "'" if '"' in str(cache) else '"'
     return f"[core]\n    no_scm = true\n[cache]\n    dir = {quote}{cache}{quote}\n"
+
+
+def _keep(copy: Path, report: Path, seed: int) -> None:
+    kept = _table(report, seed)
+    holdings = copy / held.beside(report / "table.csv")
+    if holdings.is_file():
+        write_atomically(held.beside(kept), lambda path: shutil.copyfile(holdings, path))
+    write_atomically(kept, lambda path: shutil.copyfile(copy / report / "table.csv", path))
 
 
 def _table(report: Path, seed: int) -> Path:

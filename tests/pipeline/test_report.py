@@ -61,7 +61,7 @@ def page(study):
 def test_writes_everything(study):
     names = {path.name for path in (study / "reports/toy").iterdir()}
     pictures = {"accuracy.png", "difficulty.png", "images.png"}
-    assert names == {"index.html", "table.csv", "table.md", "paired.csv", "metrics.json"} | pictures
+    assert names == {"index.html", "table.csv", "table.md", "paired.csv", "holdings.csv", "metrics.json"} | pictures
 
 
 def test_table_holds_mean_and_sample_std(study, page):

@@ -7,6 +7,7 @@ import pytest
 
 from dasm.errors import ConfigError
 from pipeline import roots
+from pipeline.reporting.holdings import MEASURES
 
 # The 97.5 % quantile of Student's t with 2 degrees of freedom, from a printed table.
 T2 = 4.302653
@@ -111,3 +112,85 @@ def test_what_is_no_report_of_another_root_seed_is_refused(tables, tmp_path, sai
 def test_the_folder_has_to_be_there(tables, tmp_path):
     with pytest.raises(ConfigError, match="the folder to write to must exist"):
         roots.main(str(tmp_path / "none"), *map(str, tables))
+
+
+#: By arm, a value per root seed at 5 images per class: mean rank of the nearest real images.
+NEAREST = {"dasm": (0.5, 0.6, 0.7), "idc": (0.4, 0.5, 0.5), "random": (0.5, 0.4, 0.6)}
+
+
+@pytest.fixture
+def held_tables(tables, tmp_path):
+    """The tables and their holdings, named as `repeat` names them; at 2 images per class a set has no overlap."""
+    paths = []
+    for number, path in enumerate(tables):
+        paths.append(path.rename(tmp_path / f"table-{number}.csv"))
+        rows = [
+            {
+                **dict.fromkeys(MEASURES, 50.0),
+                "arm": arm,
+                "prefix_ipc": size,
+                "images": size,
+                "nearest": by_root[number],
+            }
+            for arm, by_root in NEAREST.items()
+            for size in (2, 5)
+        ]
+        holdings = pd.DataFrame(rows)
+        holdings.loc[(holdings["prefix_ipc"] == 2) | (holdings["arm"] == "idc"), "overlap"] = math.nan
+        holdings.to_csv(tmp_path / f"holdings-{number}.csv", index=False)
+    return paths
+
+
+def test_what_sets_hold_is_summarised_over_root_seeds(held_tables, tmp_path):
+    roots.main(str(tmp_path), *map(str, held_tables))
+    found = pd.read_csv(tmp_path / "roots-holdings.csv").set_index(["prefix_ipc", "measure", "arm"])
+    assert found.loc[5, "nearest", "dasm"][["n", "mean", "std"]].tolist() == pytest.approx([3, 0.6, 0.1])
+    assert (5, "overlap", "idc") not in found.index and (2, "overlap", "dasm") not in found.index
+    gaps = pd.read_csv(tmp_path / "roots-holdings-paired.csv").set_index(["prefix_ipc", "measure", "arm", "minus"])
+    gap = gaps.loc[5, "nearest", "dasm", "idc"]  # 0.1, 0.1 and 0.2
+    half = T2 * 0.1 / math.sqrt(3) / math.sqrt(3)
+    assert gap[["mean", "lower", "upper"]].tolist() == pytest.approx(
+        [0.4 / 3, 0.4 / 3 - half, 0.4 / 3 + half], abs=1e-4
+    )
+    assert gap["n"] == 3 and (5, "nearest", "idc", "random") in gaps.index
+    assert gaps.loc[5, "diversity", "dasm", "idc"][["mean", "lower", "upper"]].tolist() == [0, 0, 0]
+    lines = (tmp_path / "roots.md").read_text().splitlines()
+    assert "| dasm | 50.0 | 50.0 | 50.0 | 50.0 | 0.60 | 50.00 | 50.00 | 50.0 | 50.0 | 50.0 |" in lines
+    # 0.13 is twice the half width; what random images differ by, 0, 0.2 and 0.1, is not its own.
+    assert any(line.startswith("| idc |") and "| 0.47 |" in line and "| \N{EN DASH} |" in line for line in lines)
+    assert any("**What the sets hold**, 5 images per class" in line for line in lines)
+
+
+def test_a_difference_in_what_sets_hold_is_bold_where_the_interval_excludes_zero(held_tables, tmp_path):
+    for path in held_tables:
+        holdings = path.with_name(path.name.replace("table", "holdings"))
+        edit(holdings, lambda table: table.assign(nearest=table["nearest"] - 0.4 * (table["arm"] == "idc")))
+    roots.main(str(tmp_path), *map(str, held_tables))
+    (line,) = [line for line in (tmp_path / "roots.md").read_text().splitlines() if line.startswith("| idc | 50.0 ")]
+    assert "| **0.07** |" in line and line.count("**") == 2
+
+
+def test_tables_that_came_without_holdings_are_summarised_without(held_tables, tmp_path):
+    (tmp_path / "holdings-1.csv").unlink()
+    roots.main(str(tmp_path), *map(str, held_tables))
+    assert not (tmp_path / "roots-holdings.csv").exists()
+    assert "What the sets hold" not in (tmp_path / "roots.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\n1\n", "holdings-1.csv: must be the holdings.csv of a report, with arm, prefix_ipc, coverage_easy"),
+        ("arm,prefix_ipc\ndasm,few\n", r"holdings-1.csv: must be the holdings.csv of a report \(.*'few'"),
+    ],
+)
+def test_what_are_no_holdings_is_refused(held_tables, tmp_path, text, said):
+    (tmp_path / "holdings-1.csv").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        roots.main(str(tmp_path), *map(str, held_tables))
+
+
+def test_a_set_that_is_held_twice_is_refused(held_tables, tmp_path):
+    edit(tmp_path / "holdings-1.csv", lambda table: pd.concat([table, table.head(1)]))
+    with pytest.raises(ConfigError, match=r"must have one row per arm and prefix_ipc, got \[\('dasm', 2\)\]"):
+        roots.main(str(tmp_path), *map(str, held_tables))

@@ -14,6 +14,7 @@ from dasm.windows.expanding import Expanding
 from dasm.windows.frontier import Frontier
 from dasm.windows.group import Group
 from dasm.windows.hard_filter import HardFilter
+from dasm.windows.interleaved import Interleaved
 from dasm.windows.linear import Linear
 from dasm.windows.reversed import Reversed
 from dasm.windows.static import Static
@@ -130,6 +131,27 @@ def test_a_reversed_window_begins_with_the_hardest_and_stays_with_the_easiest():
     window = Reversed(planned_segments=3)
     found = [kept(window, segments=number, first_windowed=0) for number in range(5)]
     assert found == [[4, 5, 6, 7], [2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("first_windowed", [0, 1])
+@pytest.mark.parametrize("segments", range(1, 8))
+@pytest.mark.parametrize("options", [{}, {"width": 0.25}, {"skip_hardest": 0.25}, {"exponent": 2.0}])
+def test_interleaved_windows_are_the_linear_ones_from_both_ends_in_turns(segments, first_windowed, options):
+    plan = {"planned_segments": segments, **options}
+    left, expected = in_turn(Linear(**plan), segments, first_windowed), []
+    while left:
+        expected.append(left.pop(-1 if len(expected) % 2 else 0))
+    assert in_turn(Interleaved(**plan), segments, first_windowed) == expected
+
+
+def test_an_interleaved_window_ends_in_the_middle_and_stays_there():
+    window = Interleaved(planned_segments=3, width=0.5)
+    found = [kept(window, segments=number, first_windowed=0) for number in range(5)]
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [2, 3, 4, 5], [2, 3, 4, 5], [2, 3, 4, 5]]
+
+
+def test_an_interleaved_window_beyond_a_plan_of_one_segment_keeps_the_easy_end():
+    assert kept(Interleaved(planned_segments=1), segments=3, first_windowed=1) == [0, 1, 2, 3]
 
 
 def right_up_to(*ranks):

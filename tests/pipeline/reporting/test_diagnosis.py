@@ -15,7 +15,7 @@ from dasm.train import Trainer
 from dasm.types import Task
 from pipeline import layout, report
 from pipeline import params as parameters
-from pipeline.reporting import diagnosis, drawing
+from pipeline.reporting import diagnosis, drawing, holdings
 from pipeline.reporting.page import render
 from pipeline.stages import diagnose
 from pipeline.work.states import write_state
@@ -43,7 +43,7 @@ def cells(html, arm):
 
 
 def test_the_parts_are_those_that_are_measured():
-    assert diagnosis.PARTS == measured.PARTS
+    assert holdings.PARTS == measured.PARTS
 
 
 def test_a_row_by_hand(study):
@@ -76,6 +76,15 @@ def test_a_row_by_hand(study):
     assert cells(html, "dasm") == ["50.0", "25.0", "12.5", "3.5 of 6", "0.20", "0.10", "66.7", "33.3", "0.0"]
     assert cells(html, "all real data")[1:] == ["66.7", "33.3", "0.0"]
     assert [cells(html, arm)[5] for arm in ("idc",)] == ["\N{EN DASH}"], "a joint set has one segment"
+    table = pd.read_csv(study / "reports/toy/holdings.csv").set_index(["arm", "prefix_ipc"])
+    assert len(table) == 5 * 3
+    row = table.loc["dasm", 6]
+    assert row[["images", *holdings.COVERAGE, "diversity"]].tolist() == [6, 50, 25, 12.5, 3.5]
+    assert row[["similarity", "overlap"]].tolist() == pytest.approx([0.2, 0.1])  # segments of two images per class each
+    assert row[[*holdings.RIGHT]].tolist() == pytest.approx([66.6667, 33.3333, 0])
+    parts = pd.read_parquet(study / "data/diagnosis/segments.parquet").query("arm == 'dasm' and prefix_ipc == 6")
+    assert row["nearest"] == pytest.approx(parts["difficulty"].mean(), abs=1e-4)
+    assert math.isnan(table.loc["dasm", 2]["overlap"]) and math.isnan(table.loc["idc", 6]["overlap"])
 
 
 def test_every_arm_has_a_row_at_the_largest_size(study):
@@ -89,7 +98,7 @@ def test_many_arms_are_folded_without_a_figure(study):
         "number": {kind: lambda: 1 for kind in ("table", "figure")},
         "scope": scope(study),
         "prefixes": [6],
-        **diagnosis.diagnosis(study, scope(study), drawn=False),
+        **diagnosis.diagnosis(study, scope(study), holdings.holdings(study, scope(study)), drawn=False),
     }
     html = render("diagnosis.html", page)
     assert "<details><summary>All 5 arms" in html and "<figure" not in html
@@ -115,7 +124,7 @@ def test_the_figure_has_a_step_for_every_segment(study, monkeypatch):
         (
             "diagnosis/sets.parquet",
             lambda rows: rows[rows["arm"] != "idc"],
-            "diagnosis: must hold dasm, sequential, idc",
+            "diagnosis: must hold idc at 2 images per class once, got 0",
         ),
         ("diagnosis/test.parquet", lambda rows: rows[:9], "must say of 9 test images who is right, got 30"),
         ("diagnosis/segments.parquet", lambda rows: rows.drop(columns="overlap"), "must have the columns arm"),
