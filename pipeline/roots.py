@@ -52,7 +52,7 @@ def main(folder: str, *tables: str) -> None:
     page = {
         "reference": reference,
         "roots": int(table["n"].max()),
-        "groups": [(*names, rows.to_dict("records")) for names, rows in table.groupby(_KEYS[::2], sort=False)],
+        "groups": _groups(table),
         "full_arm": FULL,
         "shared": bool(ours["same"].any()),
         "against": {at: Difference.of(row) for at, row in ours.iterrows()},
@@ -61,6 +61,18 @@ def main(folder: str, *tables: str) -> None:
     (out / "roots.md").write_text(render("roots.md", page), encoding="utf-8")
     (out / "roots.png").write_bytes(png(forest(paired, reference)))
     print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
+
+
+def _groups(table: pd.DataFrame) -> list[tuple[str, int, list[dict[str, Any]]]]:
+    full = table[table["arm"] == FULL]
+    return [
+        (
+            str(network),
+            int(str(prefix)),
+            [*rows.to_dict("records"), *full[full["network"] == network].to_dict("records")],
+        )
+        for (network, prefix), rows in table[table["arm"] != FULL].groupby(_KEYS[::2], sort=False)
+    ]
 
 
 def _holdings(out: Path, tables: Sequence[Path], arms: Sequence[str]) -> dict[str, Any] | None:
@@ -109,9 +121,11 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(results: pd.DataFrame) -> pd.DataFrame:
-    """Return every arm minus every later one, paired over the root seeds, with 95 % t-intervals."""
+    """Return every arm minus every later one and all real data, paired over the root seeds, with 95 % t-intervals."""
+    full = results[results["arm"] == FULL]
     rows = []
     for (network, prefix), here in results[results["arm"] != FULL].groupby(["network", "prefix_ipc"], sort=False):
-        pairs = [*combinations(here["arm"].unique(), 2)]
-        rows += against(results, str(network), int(str(prefix)), pairs, _SPLITS)
+        size = int(str(prefix))
+        alike = pd.concat([here, full[full["network"] == network].assign(prefix_ipc=size)])
+        rows += against(alike, str(network), size, [*combinations(alike["arm"].unique(), 2)], _SPLITS)
     return pd.DataFrame(rows, columns=PAIRED)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from pipeline.names import FULL
 from pipeline.reporting.drawing import INK, MARKERS, MUTED, SERIES, STYLE, panels
 from pipeline.reporting.ranking import Difference
 
@@ -46,7 +47,7 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
             ax.xaxis.set_major_formatter(
                 FuncFormatter(lambda tick, _: f"{tick:+.0f}".replace("-", "\N{MINUS SIGN}") if tick else "0")
             )
-            ax.set_yticks(range(len(arms)), arms)
+            ax.set_yticks(range(len(arms)), ["all real data" if arm == FULL else arm for arm in arms])
             ax.set_ylim(len(arms) - 0.4, -0.6)
             unseen = " (unseen)" * (network != networks[0])
             scale = f"\nlinear to ±{_LINEAR}, logarithmic beyond" if max(-low, high) > _LINEAR else ""

@@ -42,7 +42,7 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
     assert table.loc["idc", "validation_mean"] == pytest.approx(90.0)
     assert set(table["n"]) == {3}
     paired = pd.read_csv(tmp_path / "roots-paired.csv").set_index(["split", "arm", "minus"])
-    assert len(paired) == 2 * 3
+    assert len(paired) == 2 * (3 + 3), "three pairs of arms, and each arm minus all real data"
     gap = paired.loc["test", "dasm", "idc"]  # 2, 1 and 3 points
     half = T2 * 1 / math.sqrt(3)
     assert list(gap[["mean", "lower", "upper", "n"]]) == pytest.approx([2, 2 - half, 2 + half, 3], abs=1e-4)
@@ -50,7 +50,12 @@ def test_spread_and_intervals_are_over_root_seeds(tables, tmp_path):
     gap = "+2.00 (\N{MINUS SIGN}0.48 to +4.48)"
     assert f"| idc | 90.0 ± 1.7 | 89.0 ± 1.7 | {gap} | {gap} |" in lines
     assert any(line.startswith("| random |") and "**+20.00**" in line for line in lines)
-    assert "| all real data | 99.0 ± 0.0 | 98.0 ± 0.0 |" in lines
+    half = T2 * 1 / math.sqrt(3)
+    assert list(paired.loc["test", "dasm", "full"][["mean", "lower", "upper"]]) == pytest.approx(
+        [-7, -7 - half, -7 + half], abs=1e-4
+    )
+    gap = "**-7.00** (-9.48 to -4.52)".replace("-", "\N{MINUS SIGN}")
+    assert f"| all real data | 99.0 ± 0.0 | 98.0 ± 0.0 | {gap} | {gap} |" in lines
     heading = "| validation | test | dasm minus this arm, validation | dasm minus this arm, test |"
     assert any(line.endswith(heading) for line in lines)
     assert "same set" not in "".join(lines).lower()

@@ -10,6 +10,7 @@ import pytest
 from dasm.errors import ConfigError
 from pipeline.drivers import procs, repeat
 from pipeline.graph import dag
+from pipeline.reporting.holdings import MEASURES
 
 DVC_YAML = """
 stages:
@@ -42,6 +43,8 @@ rows = ["network,arm,prefix_ipc,mean,validation_mean"]
 arms = {{"dasm": 1 + seed % 2, "idc": 0}}
 rows += [f"convnet,{{arm}},5,{{90 + seed + bonus}},{{91 + seed}}" for arm, bonus in arms.items()]
 out.write_text("\\n".join(rows) if out.suffix else "real")
+if out.suffix:
+    out.with_name("holdings.csv").write_text("arm,prefix_ipc,{measures}\\ndasm,5{values}\\n".replace("SEED", str(seed)))
 """
 PARAMS = "study: tiny  # a comment\nseed: 4\n"
 
@@ -53,7 +56,12 @@ def project(tmp_path, monkeypatch):
     files = {
         "dvc.yaml": DVC_YAML,
         "params.yaml": PARAMS,
-        "step.py": STEP.format(journal=tmp_path / "journal", project=root),
+        "step.py": STEP.format(
+            journal=tmp_path / "journal",
+            project=root,
+            measures=",".join(MEASURES),
+            values=",SEED" * len(MEASURES),
+        ),
         ".dvcignore": ".checkpoints\n",
         "dasm/code.py": "x = 1\n",
         "pipeline/code.py": "",
@@ -86,6 +94,8 @@ def test_every_root_seed_is_done_once_and_the_workspace_stays_what_it_is(project
     assert [table["mean"][1] for table in tables] == [94, 95, 96]
     paired = pd.read_csv("reports/tiny/roots-paired.csv").set_index("split").loc["test"]
     assert paired["n"] == 3 and paired["mean"] == pytest.approx((1 + 2 + 1) / 3, abs=1e-4)
+    held = pd.read_csv("reports/tiny/roots-holdings.csv")
+    assert set(held["measure"]) == {*MEASURES} and set(held["n"]) == {3} and set(held["mean"]) == {5}
     assert not Path(".checkpoints/roots").exists()
     assert capsys.readouterr().out.splitlines()[-1] == "3 root seeds, 2 arms: reports/tiny/roots.md"
     repeat.main(4)
