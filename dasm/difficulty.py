@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -27,17 +27,19 @@ class Difficulty:
         spread: standard deviation over the evaluators (0 for a single one).
         right: share of the evaluators, in [0, 1], whose trained network classifies the image correctly.
         labels: class of each image.
+        among: whom an image is ranked among: those of its own class, as everybody in the field does, or all (A5).
     """
 
     score: Float[Tensor, " n"]
     spread: Float[Tensor, " n"]
     right: Float[Tensor, " n"]
     labels: Int64[Tensor, " n"]
+    among: Literal["class", "all"] = "class"
 
     @cached_property
     def rank(self) -> Float[Tensor, " n"]:
-        """Rank fraction u inside the image's own class, in [0, 1); 0 is the easiest, ties go by position."""
-        return rank_fraction(self.score, self.labels)
+        """Rank fraction u among the images of `among`, in [0, 1); 0 is the easiest, ties go by position."""
+        return rank_fraction(self.score, self.labels if self.among == "class" else torch.zeros_like(self.labels))
 
 
 def rank_fraction(score: Float[Tensor, " n"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -40,6 +40,8 @@ class Matching:
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11).
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
+        learns_from: the real images that matching networks learn from between pixel updates (A10): `all` of them, as in
+            IDC, SeqMatch and PDD, or those that the segment is matched with, the `window` alone.
         patience: end a segment early, when the mean distance of this many iterations, >= 1, is no lower than that of as
             many before them; rounded up to whole periods of the objective, so that networks of the same ages are
             compared, and looked at once in every so many iterations. None always goes to the end, as all the papers do.
@@ -53,6 +55,7 @@ class Matching:
     momentum: float | None = None
     match_prefix: bool = False
     windowed: Literal["both", "initial", "matching"] = "both"
+    learns_from: Literal["all", "window"] = "all"
     patience: int | None = None
     tolerance: float = 0.01
 
@@ -65,6 +68,10 @@ class Matching:
         require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)
         reads = self.objective.reads_window or self.windowed != "matching"
         require(reads, f"windowed must be both or initial for {name}, which reads no window as set here", self.windowed)
+        learns = self.objective.learns_from_real or self.learns_from == "all"
+        require(
+            learns, f"learns_from must be all for {name}, whose networks learn from no real images", self.learns_from
+        )
         _ = self.rule
 
     @property
@@ -77,6 +84,13 @@ class Matching:
         """Return the weights of the real images that a segment, or an expert, learns from under this window."""
         return torch.ones_like(weights) if self.windowed == "initial" else weights
 
+    def learnt(self, real: LabelledImages, weights: Float[Tensor, " n"]) -> LabelledImages:
+        """Return the real images that matching networks learn from under a window: those of some weight, or all."""
+        kept = self.matched(weights) > 0
+        if self.learns_from == "all" or bool(kept.all()):
+            return real
+        return real.subset(torch.nonzero(kept).flatten().to(real.labels.device))
+
     def effective(self, *, prefix: bool, windowed: bool) -> "Matching":
         """Return the same with what makes no difference left as it is by default: equal ones distil the same segment.
 
@@ -88,11 +102,12 @@ class Matching:
             self,
             match_prefix=self.match_prefix and prefix,
             windowed=self.windowed if windowed else "both",
+            learns_from=self.learns_from if windowed and self.windowed != "initial" else "all",
             objective=self.objective if prefix else self.objective.without_prefix(),
         )
 
     def prepare(self, real: LabelledImages, stream: int, surroundings: Surroundings | None = None) -> State:
-        """Do what the objective does before the first pixel moves.
+        """Do what the objective does before the first pixel moves; `real` is what networks learn from (`learnt`).
 
         Raises:
             ConfigError: the objective needs expert trajectories and gets none, or runs in several processes and cannot
@@ -143,7 +158,7 @@ class Matching:
             FloatingPointError: a distance is not finite; names the iteration. (On a GPU it is noticed some iterations
                 later, but before anything is saved.)
         """
-        state = self.prepare(real, stream) if state is None else state
+        state = self.prepare(self.learnt(real, weights), stream) if state is None else state
         segment = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
         optimiser, history = segment.optimiser, segment.history
         batches, synthetic = self._batches(segment.pixels, frozen, real, weights, stream)

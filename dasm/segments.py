@@ -80,7 +80,7 @@ def distil_segment(
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
-    state = matching.prepare(real, stream, _around(prefix, real, experts))
+    state = matching.prepare(matching.learnt(real, weights), stream, _around(prefix, real, experts))
     pixels, history = matching.optimise(
         initial,
         real,

@@ -1,6 +1,6 @@
 """From difficulty to the next window: which part of the real set is kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
@@ -26,11 +26,15 @@ class Selection:
         first_window: `all` distils the first segment from every real image, so that a single segment *is* joint
             distillation (A2); `window` applies the window to the first segment too, on scores of networks trained
             briefly on real images.
+        ranks: whom an image is ranked among for the window: its own `class`, so that a window keeps as many of every
+            class, or `all` images (A5), which leaves a class that is learnt late with more of them. `frontier` places
+            its window class by class either way.
     """
 
     score: Score
     window: Window
     first_window: Literal["all", "window"] = "all"
+    ranks: Literal["class", "all"] = "class"
 
     def weigh(
         self,
@@ -62,14 +66,14 @@ class Selection:
         if segments < first_windowed:
             return torch.ones(len(difficulty.labels))
         progress = Progress(
-            first=first or difficulty,
+            first=replace(first or difficulty, among=self.ranks),
             segments=segments,
             first_windowed=first_windowed,
             prefix_ipc=prefix_ipc,
             planned_ipc=planned_ipc,
             stream=rng.derive(seed, "window", segments),
         )
-        weights = self.window(difficulty, progress)
+        weights = self.window(replace(difficulty, among=self.ranks), progress)
         whose, images = f"window {name_of(self.window)}: must return a finite weight >= 0", len(difficulty.score)
         require(weights.shape == (images,), f"{whose} for each of {images} images", [*weights.shape])
         wrong = int((~(weights >= 0) | weights.isinf()).sum())

@@ -163,5 +163,7 @@ def read_window(path: Path) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
 def read_difficulty(path: Path) -> Difficulty:
     """Read a difficulty table without its window."""
     table, _ = read_table(path, "difficulty/1")
-    columns = {name: torch.tensor(table[name].to_numpy()) for name in ("score", "spread", "right")}
-    return Difficulty(**columns, labels=torch.tensor(table["label"].to_numpy()))
+    score, spread, right, label = (
+        torch.tensor(table[name].to_numpy()) for name in ("score", "spread", "right", "label")
+    )
+    return Difficulty(score=score, spread=spread, right=right, labels=label)

@@ -5,7 +5,7 @@ distillation would differ. Here every table.csv is a whole study done again, its
 spread and the intervals are over the root seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,13 @@ def main(folder: str, *tables: str) -> None:
     print(f"{len(tables)} root seeds, {table['arm'].nunique()} arms: {out / 'roots.md'}")
 
 
-def _groups(table: pd.DataFrame) -> list[tuple[str, int, list[dict[str, Any]]]]:
+def _groups(table: pd.DataFrame) -> list[tuple[str, int, list[dict[Hashable, Any]]]]:
     full = table[table["arm"] == FULL]
     return [
         (
             str(network),
             int(str(prefix)),
-            [*rows.to_dict("records"), *full[full["network"] == network].to_dict("records")],
+            pd.concat([rows, full[full["network"] == network]]).to_dict("records"),
         )
         for (network, prefix), rows in table[table["arm"] != FULL].groupby(_KEYS[::2], sort=False)
     ]

@@ -12,6 +12,7 @@ from dasm.errors import ConfigError
 from dasm.formation import decode
 from dasm.matching import Matching
 from dasm.objectives import Surroundings
+from dasm.objectives.dm import DM
 from dasm.objectives.gradient import Gradient
 from dasm.pixels import PixelSGD
 from dasm.storage.checkpoint import Checkpoint
@@ -288,13 +289,20 @@ def test_a_distance_that_is_not_finite_stops_the_run_and_names_the_iteration(tra
         matching.optimise(initial, blobs, torch.ones(len(blobs)), iterations=2, planned_ipc=10, stream=0)
 
 
-def test_only_windowed_images_are_matched(matching, blobs):
-    """Images outside the window may change without a trace (those that train the network are all of R)."""
+@pytest.mark.parametrize(
+    ("network_images", "learns_from", "traceless"), [(0, "all", True), (32, "all", False), (32, "window", True)]
+)
+def test_only_windowed_images_are_matched(matching, blobs, network_images, learns_from, traceless):
+    """Images outside the window may change without a trace where networks do not learn from all of R."""
     weights = torch.zeros(len(blobs))
     for c in range(3):
         weights[blobs.members(c)[:8]] = 1
     matching = Matching(
-        objective=Gradient(real_batch=8, network_images=0), trainer=matching.trainer, factor=1, learning_rate=0.5
+        objective=Gradient(real_batch=8, network_images=network_images),
+        trainer=matching.trainer,
+        factor=1,
+        learning_rate=0.5,
+        learns_from=learns_from,
     )
     other = blobs.images.clone()
     other[weights == 0] = 255 - other[weights == 0]
@@ -306,7 +314,28 @@ def test_only_windowed_images_are_matched(matching, blobs):
         )
         pixels, _ = matching.optimise(initial, changed, weights, iterations=4, planned_ipc=10, stream=0)
         results.append(pixels)
-    assert torch.equal(*results)
+    assert torch.equal(*results) == traceless
+
+
+def test_networks_learn_from_what_is_matched_or_from_all(trainer, blobs):
+    """A window for the initial images alone is none for the networks; nothing of no weight is learnt, the rest once."""
+    weights = torch.ones(len(blobs))
+    weights[::3] = 0
+    weights[1] = 0.5
+    kept = [number for number in range(len(blobs)) if number % 3]
+
+    def learnt(**options):
+        return Matching(objective=Gradient(), trainer=trainer, **options).learnt(blobs, weights)
+
+    assert torch.equal(learnt(learns_from="window").images, blobs.images[kept])
+    assert torch.equal(learnt(learns_from="window").labels, blobs.labels[kept])
+    assert learnt() is blobs and learnt(learns_from="window", windowed="initial") is blobs
+
+
+def test_networks_that_learn_from_no_real_images_cannot_be_told_which(trainer):
+    rule = r"^learns_from must be all for dm, whose networks learn from no real images, got 'window'$"
+    with pytest.raises(ConfigError, match=rule):
+        Matching(objective=DM(), trainer=trainer, learns_from="window")
 
 
 def test_tiles_not_drawn_do_not_move():

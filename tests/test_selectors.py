@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from dasm.scores import Score
 from dasm.scores.loss import Loss
 from dasm.selection import Selection
 from dasm.windows import Window
+from dasm.windows.static import Static
+from dasm.windows.tail import Tail
 from tests.handmade import DASM, answering, difficulty_of, listed, one_hot_set
 
 KINDS = {"scores": Score, "windows": Window, "coresets": Coreset}
@@ -82,6 +85,25 @@ def test_a_window_around_a_window_is_built_from_nested_names(name):
         build(Window, values, "window")
     with pytest.raises(ConfigError, match=r"^window: needs window$"):
         build(Window, {"name": name}, "window")
+
+
+# Class 0 is easy, class 1 hard: scores 0 to 3 and 2 to 5; the two of score 2 and of 3 tie, and go by position.
+UNEVEN = difficulty_of([0.0, 1.0, 2.0, 3.0, 2.0, 3.0, 4.0, 5.0], [0, 0, 0, 0, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kept"),
+    [("class", [2, 3, 6, 7]), ("all", [3, 5, 6, 7])],
+)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_images_are_ranked_inside_their_class_or_among_all(ranks, kept, frozen):
+    window = Tail(width=0.5)
+    selection = Selection(score=Loss(), window=Static(window=window) if frozen else window, ranks=ranks)
+    opposite = replace(UNEVEN, score=-UNEVEN.score)
+    now, first = (opposite, UNEVEN) if frozen else (UNEVEN, opposite)
+    weights = selection.weigh(now, first=first, segments=1, prefix_ipc=1, planned_ipc=1, seed=0)
+    assert weights.nonzero().flatten().tolist() == kept
+    assert UNEVEN.rank.tolist() == [0, 0.25, 0.5, 0.75] * 2, "tables go on saying ranks inside classes"
 
 
 class Wrong(Window):

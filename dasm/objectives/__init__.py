@@ -67,8 +67,9 @@ class Objective(ABC):
     #: Whether the frozen segments can be matched together with the new one (A11).
     joins_prefix: ClassVar[bool] = True
 
-    #: Whether networks that it trains learn from all real images, so that those outside the window leave a trace, too.
-    learns_from_all: ClassVar[bool] = False
+    #: Whether networks that it trains learn from real images: from all of them, so that those outside the window leave
+    #: a trace too, unless `matching.learns_from` says otherwise.
+    learns_from_real: ClassVar[bool] = False
 
     #: Options with which a few iterations take seconds, by name, for the tests that every objective has to pass. They
     #: lower numbers of steps, epochs, networks, iterations, updates and images of a batch by themselves.
@@ -116,7 +117,8 @@ class Objective(ABC):
         """Do what does not depend on the synthetic images.
 
         Args:
-            real: all real training images, whatever the window: networks learn from these.
+            real: what networks learn from: all real training images whatever the window, unless `matching.learns_from`
+                says otherwise.
             trainer: of the networks through which the sets are seen.
             stream: of everything random in the objective.
             surroundings: frozen segments and experts.

@@ -68,7 +68,7 @@ class Gradient(Objective):
     """
 
     class_by_class: ClassVar[bool] = True
-    learns_from_all: ClassVar[bool] = True
+    learns_from_real: ClassVar[bool] = True
 
     metric: Literal["mse", "l1", "cosine"] = "mse"
     real_batch: int = 64

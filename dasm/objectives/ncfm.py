@@ -55,7 +55,7 @@ class NCFM(Objective):
         augmentation: shared by both sides, one draw per class and iteration, and another for the calibration.
     """
 
-    learns_from_all: ClassVar[bool] = True
+    learns_from_real: ClassVar[bool] = True
 
     frequencies: int = 1024
     amplitude: float = 0.5

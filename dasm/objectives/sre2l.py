@@ -60,7 +60,7 @@ class SRe2L(Objective):
     """
 
     joins_prefix: ClassVar[bool] = False
-    learns_from_all: ClassVar[bool] = True
+    learns_from_real: ClassVar[bool] = True
     teacher_steps: int = 78_125
     statistics_weight: float = 0.01
     first_layer: float = 10.0

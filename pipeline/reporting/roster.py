@@ -32,6 +32,8 @@ _PLACES: Mapping[str, str] = {
     "selection.window": "window",
     "selection.score": "score",
     "matching.windowed": "use",
+    "matching.learns_from": "use",
+    "selection.ranks": "use",
     "selection.first_window": "use",
     "evaluator": "evaluator",
 }

@@ -172,6 +172,15 @@ def test_the_area_under_the_margin_is_its_mean_over_the_snapshots():
     assert scored("aum", data, [answering(first), answering(second)]).tolist() == pytest.approx([1, -1, -1.5])
 
 
+def test_votes_are_the_share_of_wrong_answers():
+    data = one_hot_set([0, 0, 0, 0], classes=2)
+    steps = zip("++-", "-+-", "--+", "+++", strict=True)
+    assert scored("votes", data, [answers("".join(s)) for s in steps]).tolist() == pytest.approx(
+        [1 / 3, 2 / 3, 2 / 3, 0]
+    )
+    assert scored("votes", data, [answers("+-+-")]).tolist() == [0, 1, 0, 1]
+
+
 def test_the_entropy_is_in_nats_and_blind_to_the_label():
     probabilities = torch.tensor([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3], [0.98, 0.01, 0.01]])
     expected = [1.5 * math.log(2), math.log(3), -0.98 * math.log(0.98) + 0.02 * math.log(100)]
@@ -212,7 +221,7 @@ def test_other_scores_do_not_look_at_the_reference(name):
     assert torch.equal(with_reference, scored(name, data, networks[:2]))
 
 
-@pytest.mark.parametrize("name", ["el2n", "entropy", "grand", "learnability", "loss", "margin"])
+@pytest.mark.parametrize("name", ["el2n", "entropy", "grand", "learnability", "loss", "margin", "votes"])
 def test_scores_of_one_moment_need_one_snapshot(name):
     assert made(name).snapshots_needed == 1
 
