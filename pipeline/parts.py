@@ -1,14 +1,25 @@
-"""`python -m pipeline parts [KIND|NAME]`: what there is to name in params.yaml, with every option and its default."""
+"""`python -m pipeline parts [KIND|NAME]`: what there is to say in params.yaml, with every option and its default.
+
+Parts are what it names, a file each; blocks are what it always has.
+"""
 
 import dataclasses
 import importlib
 import inspect
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dasm.errors import ConfigError
+from dasm.evaluate import Protocol
+from dasm.evaluators import Evaluators
+from dasm.experts import Experts
+from dasm.matching import Matching
 from dasm.plugins import available, find, name_of
+from dasm.recipe import Recipe
+from dasm.segments import SegmentPlan
+from dasm.selection import Selection
 
 #: By the folder in `dasm/`, which is what this command takes: the abstract class, and where it stands in params.yaml.
 KINDS = {
@@ -19,14 +30,24 @@ KINDS = {
     "objectives": ("Objective", "matching.objective"),
     "coresets": ("Coreset", "coresets"),
 }
+#: By the name that this command takes: the class, and where it stands in params.yaml.
+BLOCKS: dict[str, tuple[type, str]] = {
+    "matching": (Matching, "matching"),
+    "selection": (Selection, "selection"),
+    "evaluator": (Evaluators, "evaluator"),
+    "experts": (Experts, "experts"),
+    "segment": (SegmentPlan, "segment.s<k>"),
+    "protocol": (Protocol, "benchmark.protocol"),
+    "recipe": (Recipe, "trainer.recipe of matching, evaluator and experts, and benchmark.protocol.recipe"),
+}
 _WIDTH = 110
 
 
 def main(kind: str = "") -> None:
-    """List all parts, or those of one kind with their options.
+    """List all parts and blocks, or those of one kind with their options.
 
     Args:
-        kind: data, networks, scores, windows, objectives or coresets; a name of one part will do as well.
+        kind: data, networks, scores, windows, objectives, coresets or blocks; the name of a single one will do as well.
 
     Raises:
         ConfigError: neither of them; a file that is no part.
@@ -34,12 +55,16 @@ def main(kind: str = "") -> None:
     if not kind:
         for folder, (_, place) in KINDS.items():
             print(f"{folder} ({place})\n{textwrap.indent(_short(folder), '  ')}\n")
-        print(f"python -m pipeline parts {'|'.join(KINDS)} says which options they have")
+        print(f"blocks (by their names)\n{textwrap.indent(_shortened(_blocks()), '  ')}\n")
+        print(f"python -m pipeline parts {'|'.join(KINDS)}|blocks says which options they have")
         return
-    wanted = [(folder, name) for folder in KINDS for name in available(_class(folder)) if kind in (folder, name)]
-    if not wanted:
-        raise ConfigError(f"parts: must be one of {', '.join(KINDS)} or the name of a part, got {kind!r}")
-    print("\n\n".join(_long(folder, name) for folder, name in wanted))
+    parts = [(folder, name) for folder in KINDS for name in available(_class(folder)) if kind in (folder, name)]
+    found = [_long(f"{name} ({folder})", find(_class(folder), name, folder)) for folder, name in parts]
+    blocks = [name for name in BLOCKS if kind in ("blocks", name)]
+    found += [_long(f"{name} (block: {BLOCKS[name][1]})", BLOCKS[name][0], _blocks()[name]) for name in blocks]
+    if not found:
+        raise ConfigError(f"parts: must be one of {', '.join(KINDS)}, blocks or the name of one, got {kind!r}")
+    print("\n\n".join(found))
 
 
 def options(part: type) -> list[tuple[str, str, str]]:
@@ -67,21 +92,27 @@ def _what(part: type) -> str:
     return " ".join(text.split("\n\n")[0].split())
 
 
+def _blocks() -> dict[str, str]:
+    """Return what each block is: the first line of its class."""
+    return {name: (inspect.getdoc(kind) or "").split("\n")[0] for name, (kind, _) in BLOCKS.items()}
+
+
 def _short(folder: str) -> str:
     kind = _class(folder)
-    names = available(kind)
-    width = max(map(len, names))
     # Without papers, which the long form has.
-    said = [re.sub(r" \([^()]*\)", "", _what(find(kind, name, folder))) for name in names]
-    rows = [textwrap.shorten(words, _WIDTH - width, placeholder=" …") for words in said]
-    return "\n".join(f"{name:{width}}  {row}" for name, row in zip(names, rows, strict=True))
+    return _shortened({name: re.sub(r" \([^()]*\)", "", _what(find(kind, name, folder))) for name in available(kind)})
 
 
-def _long(folder: str, name: str) -> str:
-    part: type = find(_class(folder), name, folder)
+def _shortened(said: Mapping[str, str]) -> str:
+    width = max(map(len, said))
+    rows = [textwrap.shorten(words, _WIDTH - width, placeholder=" …") for words in said.values()]
+    return "\n".join(f"{name:{width}}  {row}" for name, row in zip(said, rows, strict=True))
+
+
+def _long(title: str, part: type, what: str = "") -> str:
     rows = [(f"{option}: {default}", what) for option, default, what in options(part)]
     width = max((len(left) for left, _ in rows), default=0)
-    lines = [f"{name} ({folder})", *textwrap.wrap(_what(part), _WIDTH, initial_indent="  ", subsequent_indent="  ")]
+    lines = [title, *textwrap.wrap(what or _what(part), _WIDTH, initial_indent="  ", subsequent_indent="  ")]
     for left, what in rows:
         first = f"    {left:{width}}   "
         lines += textwrap.wrap(first + what, _WIDTH + width, subsequent_indent=" " * len(first)) or [first.rstrip()]
