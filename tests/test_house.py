@@ -81,14 +81,15 @@ def test_every_option_has_a_default(name):
 
 @pytest.mark.parametrize("name", PLUG_INS)
 def test_every_option_is_documented(name):
+    """By its own class, or by the one that it has the option from."""
     found = plug_in_class(name)
-    text = inspect.getdoc(found)
-    assert text
-    names = [field.name for field in dataclasses.fields(found)]
-    if names:
-        assert "Attributes:" in text
-        documented = re.findall(r"^ {4}(\w+): \S", text.partition("Attributes:")[2], re.MULTILINE)
-        assert documented == names
+    documented = []
+    for kind in reversed(found.__mro__):
+        if kind.__module__.startswith("dasm.") and "__doc__" in vars(kind):
+            text = inspect.cleandoc(kind.__doc__)
+            assert text
+            documented += re.findall(r"^ {4}(\w+): \S", text.partition("Attributes:")[2], re.MULTILINE)
+    assert found.__doc__ and documented == [field.name for field in dataclasses.fields(found)]
 
 
 def bounds(tree):

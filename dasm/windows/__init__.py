@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import require
+from dasm.errors import at_least, require
 
 # Far less than the step between two ranks; absorbs rounding at both edges of a window, where 1 - 0.8 is less than 0.2.
 _SLACK = 1e-9
@@ -56,6 +56,42 @@ class Window(ABC):
             difficulty: of the real set, for networks trained on the segments so far.
             progress: how far the set has come.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepping(Window):
+    """A window of fixed width that takes another place for every segment, by its number; a rule each says which.
+
+    Within-class rank fractions u (0 easiest) are kept in [a, a + width) with
+    a = (1 - width - skip_hardest) * place ** exponent.
+
+    Attributes:
+        planned_segments: K, segments of the whole set as planned, >= 1. Like `planned_ipc` it belongs to every segment,
+            so it has no default and need not follow a set that is extended.
+        width: share of each class that is kept, in (0, 1].
+        skip_hardest: share of each class at the hard end that is never reached, in [0, 1); where labels are noisy,
+            about the share of wrong ones.
+        exponent: > 0; above 1 the windows lie closer to the easy end.
+    """
+
+    planned_segments: int
+    width: float = 0.5
+    skip_hardest: float = 0.0
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse windows that do not fit."""
+        at_least(self, 1, "planned_segments")
+        require_room(self.width, self.skip_hardest)
+        require(self.exponent > 0, "exponent must be > 0", self.exponent)
+
+    @abstractmethod
+    def place(self, progress: Progress) -> float:
+        """Return where the window of the next segment lies, from 0, the easy end, to 1, the hard end."""
+
+    def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
+        lower = (1 - self.width - self.skip_hardest) * self.place(progress) ** self.exponent
+        return inside(difficulty.rank, lower, lower + self.width)
 
 
 def inside(
