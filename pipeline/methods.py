@@ -85,8 +85,8 @@ def check(study: Mapping[str, Any]) -> None:
         require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
-        distilled = ("effort",) if groups[arm] != "coresets" else ()
-        allowed = (*BLOCKS[groups[arm]], *distilled, *(("joint",) if groups[arm] == "controls" else ()), "note")
+        distilled = ("effort", "joint") if groups[arm] != "coresets" else ()
+        allowed = (*BLOCKS[groups[arm]], *distilled, "note")
         for key in change:
             if key not in allowed:
                 raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")

@@ -135,6 +135,9 @@ def parse(study: Mapping[str, Any]) -> Study:
         selection = methods.section(study, arm, "selection", Selection)
         for snapshots in (evaluator.snapshots, whole.evaluator.snapshots):
             check_snapshots(selection.score, snapshots)
+        first = selection.first_window == "window" or not methods.is_joint(study, arm)
+        rule = f"selection.first_window must be window for arm {arm!r}, whose joint sets have no other"
+        require(first, rule, selection.first_window, "without a window list it under controls")
     for arm in (*whole.arms, *whole.controls):
         matching = methods.section(study, arm, "matching", Matching)
         if matching.objective.needs_experts:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dasm.coresets import Coreset
 from dasm.matching import Matching
+from dasm.selection import Selection
 from pipeline import layout, methods
 from pipeline.graph import sets, steady
 from pipeline.graph.needs import needs
@@ -60,7 +61,9 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
                         "joint": methods.is_joint(study, arm),
                         "effort": methods.effort(study, arm),
                     }
-                    parts |= _experts(whole, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
+                    parts |= _experts(whole, study, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
+                if isinstance(built, Selection) and methods.is_joint(study, arm):
+                    parts[f"arms/{arm}/selection"] |= {"joint": True}  # its window is never another
     parts["experts"]["experts"] = shared
     parts |= {"needs": needs(whole, study), "networks": networks(whole, study)}
     parts[steady.NAME] = steady.said(study)
@@ -77,12 +80,14 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
     return {path: said for part in parts.values() if "sources" in part for path, said in part["sources"].items()}
 
 
-def _experts(whole: Study, arm: str, follows: bool) -> dict[str, dict[str, Any]]:
+def _experts(whole: Study, study: Mapping[str, Any], arm: str, follows: bool) -> dict[str, dict[str, Any]]:
     parts = {}
     for link in whole.rescore:
-        last = link.next == len(whole.chain)
-        because = {"because": "no segment comes after this state"} if follows and last else {}
-        parts[f"arms/{arm}/experts/{link.next}"] = {**_part(None, None), "experts": follows and not last, **because}
+        why = "no segment comes after this state" if link.next == len(whole.chain) else ""
+        if methods.is_joint(study, arm):
+            why = "a joint set follows those of first segments"
+        because = {"because": why} if follows and why else {}
+        parts[f"arms/{arm}/experts/{link.next}"] = {**_part(None, None), "experts": follows and not why, **because}
     return parts
 
 

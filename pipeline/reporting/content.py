@@ -61,8 +61,9 @@ def numbers(params: Mapping[str, Any], scope: Scope, table: pd.DataFrame, paired
 def _rival(params: Mapping[str, Any], scope: Scope) -> str:
     """Name the arm to beat: the same objective joint, else another joint one, else whoever comes next."""
     ours = methods.block(params, scope.reference, "matching")
-    same = [arm for arm in scope.joint if methods.block(params, arm, "matching") == ours]
-    return next(iter((*same, *scope.joint, *scope.arms[1:])), "")
+    joint = [arm for arm in scope.joint if arm != scope.reference]
+    same = [arm for arm in joint if methods.block(params, arm, "matching") == ours]
+    return next(iter((*same, *joint, *scope.arms[1:])), "")
 
 
 def standings(params: Mapping[str, Any], scope: Scope, results: pd.DataFrame) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def roster(study: Mapping[str, Any], scope: Scope) -> dict[str, tuple[Entry, ...
     notes = {arm: str(methods.departures(study).get(arm, {}).get("note", "")) for arm in scope.arms}
     return {
         group: tuple(
-            Entry(arm=arm, what=_words(options, _NAMED.get(group, "")), note=notes[arm])
+            Entry(arm=arm, what=_words(options, _NAMED.get(group, "")) + _joint(arm, scope), note=notes[arm])
             for arm, options in members[group].items()
         )
         for group in GROUPS
@@ -139,6 +139,11 @@ def _words(options: Options, place: str) -> str:
         name = "" if path == f"{place}.name" else f"{parent if key == 'name' else key} "
         said.append(name + value)
     return ", ".join(said)
+
+
+def _joint(arm: str, scope: Scope) -> str:
+    # Of the others their group says it.
+    return ", joint" if arm in scope.joint and arm in scope.scored else ""
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - plain values

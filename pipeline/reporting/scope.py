@@ -17,7 +17,7 @@ class Scope:
         name: of the study.
         scored: arms with windows; every other arm is compared with the first of them.
         controls: arms distilled without scores.
-        joint: those controls that distil every prefix anew.
+        joint: those of both that distil every prefix anew, controls first.
         coresets: arms of real images.
         networks: the first one is distilled with, the others are unseen.
         segments: number of segments of a whole set.
@@ -45,7 +45,7 @@ class Scope:
             name=str(found["study"]),
             scored=tuple(found["arms"]),
             controls=tuple(found["controls"]),
-            joint=tuple(arm for arm in found["controls"] if methods.is_joint(study, arm)),
+            joint=tuple(arm for arm in (*found["controls"], *found["arms"]) if methods.is_joint(study, arm)),
             coresets=tuple(found["coresets"]),
             networks=tuple(network["name"] for network in params.value(study, "benchmark.networks")),
             segments=len(found["chain"]),

@@ -1,10 +1,13 @@
-"""Score every real image with the evaluators of one state, and choose the window of the next segment."""
+"""Score every real image with the evaluators of one state, and choose the window of the next segment.
+
+A joint arm distils anew against the window of state 0, which stays its own at every state.
+"""
 
 from dasm.difficulty import measure
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
 from dasm.selection import Selection
-from dasm.tables import read_difficulty, write_difficulty
+from dasm.tables import read_difficulty, read_window, write_difficulty
 from pipeline import layout, methods, params
 from pipeline.work import runtime, twins
 from pipeline.work.networks import read_networks, tensors_of
@@ -40,14 +43,18 @@ def main(arm: str, state: int) -> None:
         else:
             difficulty = measure(real, networks, selection.score, reference)
         prefix_ipc = read_summary(layout.distilled(arm, state))["images_per_class"]
-        weights = selection.weigh(
-            difficulty,
-            first=read_difficulty(layout.difficulty(arm, 0)) if state else None,
-            segments=state,
-            prefix_ipc=prefix_ipc,
-            planned_ipc=params.value(study, "planned_ipc"),
-            seed=params.value(study, "seed"),
-        )
+        first = layout.difficulty(arm, 0)
+        if state and methods.is_joint(study, arm):
+            weights, _ = read_window(first)
+        else:
+            weights = selection.weigh(
+                difficulty,
+                first=read_difficulty(first) if state else None,
+                segments=state,
+                prefix_ipc=prefix_ipc,
+                planned_ipc=params.value(study, "planned_ipc"),
+                seed=params.value(study, "seed"),
+            )
         meta = {"arm": arm, "state": state, "prefix_ipc": prefix_ipc}
         write_difficulty(path, difficulty, weights, meta)
         twins.record(entry, work, [path])

@@ -263,6 +263,14 @@ def test_whether_an_arm_is_joint_concerns_that_arm(project):
     assert concerned(project, {**PARAMS, "method": {}}) == {"arms/idc/matching.json"} | sizes
 
 
+def test_whether_an_arm_with_a_window_is_joint_concerns_that_arm_and_its_scores(project):
+    window = {"selection": {"first_window": "window"}}
+    apart = {**PARAMS, "method": {**PARAMS["method"], "dasm": window}}
+    blueprint.write(apart)
+    joint = {**PARAMS, "method": {**PARAMS["method"], "dasm": {**window, "joint": True}}}
+    assert concerned(project, joint) == {"arms/dasm/matching.json", "arms/dasm/selection.json"}
+
+
 def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project):
     """Also where the prefix before came out as it was, because it ended early."""
     segment = {**PARAMS["segment"], "s1": {**PARAMS["segment"]["s1"], "iterations": 1}}

@@ -60,6 +60,12 @@ def test_a_note_for_the_report_changes_no_block():
         assert methods.block(noted, "dasm", block) == PARAMS[block]
 
 
+def test_an_arm_with_scores_may_be_joint_under_the_window_of_its_first_segment():
+    filtered = changed(dasm={"joint": True, "selection": {"first_window": "window"}})
+    parse(filtered)
+    assert methods.is_joint(filtered, "dasm")
+
+
 def test_joint_is_what_it_says():
     assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
 
@@ -78,8 +84,9 @@ def test_joint_is_what_it_says():
         ),
         (
             {"dasm": {"joint": True}},
-            "method.dasm: no option called 'joint' (arms have matching, evaluator, selection, effort, note)",
+            "selection.first_window must be window for arm 'dasm', whose joint sets have no other, got 'all' (without",
         ),
+        ({"random": {"joint": True}}, "method.random: no option called 'joint' (coresets have coreset, note)"),
         ({"dasm": {"effort": 0}}, "method.dasm.effort: must be a finite number > 0, got 0"),
         ({"idc": {"effort": "much"}}, "method.idc.effort: must be a finite number > 0, got 'much'"),
         ({"idc": {"effort": float("inf")}}, "method.idc.effort: must be a finite number > 0, got inf"),

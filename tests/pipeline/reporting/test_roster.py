@@ -87,6 +87,11 @@ def test_the_first_departure_decides(change, expected):
     assert of(f"{{x: {change}}}") == expected
 
 
+def test_of_an_arm_with_a_window_it_is_said_that_it_is_joint():
+    method = "{x: {joint: true, selection: {first_window: window, window: {name: hard_filter}}}}"
+    assert of(method) == ("window", "hard_filter, first_window window, joint")
+
+
 def test_controls_and_coresets():
     controls = "arms: [dasm]\ncontrols: [x]\ncoresets: []\n"
     assert of("{x: {joint: true, matching: {objective: {name: dm}}}}", controls) == ("joint", "dm")

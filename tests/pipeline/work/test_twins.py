@@ -12,11 +12,11 @@ import torch
 
 from dasm.matching import Matching
 from dasm.plugins import build
-from dasm.segments import SegmentPlan
+from dasm.segments import SegmentPlan, distil_segment
 from dasm.tables import read_difficulty, read_segments, read_window
 from dasm.types import Segment, Task
 from pipeline import layout
-from pipeline.stages import benchmark, score, train
+from pipeline.stages import benchmark, distill, score, train
 from pipeline.stages import open as beginning
 from pipeline.work import distillation, twins
 from tests.conftest import make_blobs
@@ -199,6 +199,39 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
         distillation.run("distill", arm, 1, windowed=True)
         train.main(arm, 2)
     assert done == ["distil_segment", "write_networks"] * 2
+
+
+@pytest.mark.usefixtures("done")
+def test_a_joint_arm_distils_every_prefix_anew_under_the_window_of_state_0(monkeypatch):
+    """What a study of one segment, as large and as long as all of them, distils under its first window."""
+    joint = {"joint": True, "selection": {"first_window": "window", "window": {"name": "hard_filter"}}}
+    monkeypatch.setitem(STUDY["method"], "hard", joint)
+    layout.TEACHERS.mkdir(parents=True)
+    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
+    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    score.main("hard", 0)
+    windows = [read_window(layout.difficulty("hard", 0))]
+    assert 0 < windows[0][0].count_nonzero() < len(real)
+    for k in range(2):
+        distill.main("hard", k)
+        (segment,) = read_segments(layout.distilled("hard", k + 1))
+        expected, _ = distil_segment(
+            build(Matching, STUDY["matching"], "matching"),
+            SegmentPlan(ipc=2 * (k + 1), iterations=4 * (k + 1)),
+            real,
+            [],
+            weights=windows[0][0],
+            rank=windows[0][1],
+            planned_ipc=STUDY["planned_ipc"],
+            seed=STUDY["seed"],
+        )
+        assert same(segment, expected)
+        assert (segment.lower, segment.upper) == pytest.approx((expected.lower, expected.upper))
+        train.main("hard", k + 1)
+        score.main("hard", k + 1)
+        windows.append(read_window(layout.difficulty("hard", k + 1)))
+        assert torch.equal(windows[-1][0], windows[0][0]), "the window stays what it is"
+    assert not torch.equal(windows[1][1], windows[0][1]), "difficulty is that of the state all the same"
 
 
 def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_ones_own(done, monkeypatch):
