@@ -33,7 +33,7 @@ _PLACES: Mapping[str, str] = {
     "selection.score": "score",
     "matching.windowed": "use",
     "matching.learns_from": "use",
-    "selection.ranks": "use",
+    "selection.ranks": "window",
     "selection.first_window": "use",
     "evaluator": "evaluator",
 }

@@ -87,6 +87,10 @@ def test_the_first_departure_decides(change, expected):
     assert of(f"{{x: {change}}}") == expected
 
 
+def test_whom_images_are_ranked_among_belongs_to_the_window():
+    assert of("{x: {selection: {ranks: all}}}") == ("window", "budget, ranks all")
+
+
 def test_of_an_arm_with_a_window_it_is_said_that_it_is_joint():
     method = "{x: {joint: true, selection: {first_window: window, window: {name: hard_filter}}}}"
     assert of(method) == ("window", "hard_filter, first_window window, joint")
