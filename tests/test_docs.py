@@ -32,6 +32,7 @@ from dasm.train import Recipe
 from dasm.windows import Progress
 from pipeline import methods, params
 from pipeline.__main__ import COMMANDS
+from pipeline.reporting.holdings import MEASURES
 from pipeline.study import parse
 from pipeline.work.states import write_state
 from tests.conftest import make_blobs
@@ -191,20 +192,56 @@ def test_the_arms_that_would_refute_are_those_of_a_study():
 def test_the_verdicts_are_those_of_the_root_seeds(number, study, least):
     """Refuted unless the interval lies above zero, on test images at ten images per class."""
     table = re.findall(r"\| asked \| difference \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)[number]
-    found = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv")
-    found = found[(found["split"] == "test") & (found["prefix_ipc"] == 10)].set_index(["arm", "minus", "network"])
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
+    rows = cells_of(table)
     assert len(rows) >= least
     for claim, difference, *cells, verdict in rows:
-        arm, minus = re.findall(r"`([a-z0-9_-]+)`", difference)
-        held = []
-        for network, name, cell in zip(("convnet", "mlp"), ("ConvNet", "MLP"), cells, strict=True):
-            row = found.loc[arm, minus, network]
-            mean, lower, upper = (f"{row[k]:+.1f}".replace("-", "\N{MINUS SIGN}") for k in ("mean", "lower", "upper"))
-            sure = "**" if row["lower"] > 0 or row["upper"] < 0 else ""
-            assert cell == f"{sure}{mean}{sure} ({lower} to {upper})", claim
-            held += [name] if row["lower"] > 0 else []
-        assert verdict == {0: "refuted", 1: f"holds on the {''.join(held)}", 2: "holds"}[len(held)], claim
+        compare(claim, study, difference, cells, verdict)
+
+
+def test_the_verdicts_of_other_studies_are_those_of_their_root_seeds():
+    (table,) = re.findall(r"\| asked \| study \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    rows = cells_of(table)
+    assert {"R6", "R7", "R14", "R16", "R18", "R19"} <= {row[0] for row in rows}
+    for claim, study, difference, *cells, verdict in rows:
+        name, link = re.fullmatch(r"\[`([a-z]+)`\]\((.*)\)", study).groups()
+        assert link == f"../reports/{name}/roots.md"
+        compare(claim, name, difference, cells, verdict)
+
+
+def test_what_the_guide_says_of_what_sets_hold_is_that_of_the_root_seeds():
+    (table,) = re.findall(r"\| asked \| measure \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/digits/roots-holdings-paired.csv")
+    found = found[found["prefix_ipc"] == 10].set_index(["measure", "arm", "minus"])
+    rows = cells_of(table)
+    assert {"R12", "R20"} == {row[0] for row in rows}
+    for claim, measure, difference, cell in rows:
+        (name,), (arm, minus) = (re.findall(r"`([a-z0-9_-]+)`", words) for words in (measure, difference))
+        row, digits = found.loc[name, arm, minus], MEASURES[name]
+        assert cell == written(row, digits), (claim, name)
+
+
+def cells_of(table):
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
+
+
+def written(row, digits=1):
+    """A difference and its interval as the guide writes them."""
+    mean, lower, upper = (f"{row[k]:+.{digits}f}".replace("-", "\N{MINUS SIGN}") for k in ("mean", "lower", "upper"))
+    sure = "**" if row["lower"] > 0 or row["upper"] < 0 else ""
+    return f"{sure}{mean}{sure} ({lower} to {upper})"
+
+
+def compare(claim, study, difference, cells, verdict):
+    """A row of verdicts with the root seeds of its study, at ten images per class."""
+    found = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv")
+    found = found[(found["split"] == "test") & (found["prefix_ipc"] == 10)].set_index(["arm", "minus", "network"])
+    arm, minus = re.findall(r"`([a-z0-9_-]+)`", difference)
+    held = []
+    for network, name, cell in zip(("convnet", "mlp"), ("ConvNet", "MLP"), cells, strict=True):
+        row = found.loc[arm, minus, network]
+        assert cell == written(row), claim
+        held += [name] if row["lower"] > 0 else []
+    assert verdict == {0: "refuted", 1: f"holds on the {''.join(held)}", 2: "holds"}[len(held)], claim
 
 
 def test_every_command_exists():
