@@ -47,6 +47,13 @@ def test_what_it_says_of_mnist_is_in_its_roots():
         assert f"{mean}, {rest.strip('()')}" in text
 
 
+def test_what_it_says_of_the_plain_filter_is_in_the_roots_of_the_oracle():
+    text = " ".join(README.split())
+    ahead = gap("oracle", "joint-filter-30", "convnet", 10)
+    assert ahead.startswith("**\N{MINUS SIGN}0.3**") and "ahead of DASM on the ConvNet by 0.3 points" in text
+    assert "**" not in gap("oracle", "joint-filter-30", "mlp", 10) and "level on the MLP" in text
+
+
 def test_every_file_it_names_is_there():
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / path).exists(), path
