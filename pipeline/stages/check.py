@@ -31,5 +31,8 @@ def said(study: Mapping[str, Any]) -> str:
     ends, judged = [*accumulate(sets.sizes(study))], study["benchmark"]
     sizes = ", ".join(str(ends[state - 1]) for state in sorted(judged["states"]))
     networks = ", ".join(network["name"] for network in judged["networks"])
-    whole = f"{len(judged['arms'])} arms in {len(ends)} segments"
+    whole = " in ".join(
+        f"{number} {what}{'s' * (number != 1)}"
+        for number, what in ((len(judged["arms"]), "arm"), (len(ends), "segment"))
+    )
     return f"{study['study']}: nothing wrong; {whole}, judged at {sizes} images per class by {networks}"

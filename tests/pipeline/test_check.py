@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.graph import listing
+from pipeline.stages import check
 from tests.graph import ROOT
 
 
@@ -49,3 +50,13 @@ def test_comments_may_change_while_it_runs_and_code_that_is_no_part_of_the_study
     assert main(["check"]) == 0
     said = "digits: nothing wrong; 5 arms in 3 segments, judged at 2, 5, 10 images per class by convnet, mlp\n"
     assert capsys.readouterr() == (said, "")
+
+
+def test_one_arm_and_one_segment_are_not_several():
+    study = {
+        "study": "alone",
+        "chain": [{"k": 0, "next": 1}],
+        "segment": {"s0": {"ipc": 7}},
+        "benchmark": {"arms": ["dasm"], "states": [1], "networks": [{"name": "mlp"}]},
+    }
+    assert check.said(study) == "alone: nothing wrong; 1 arm in 1 segment, judged at 7 images per class by mlp"
