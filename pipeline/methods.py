@@ -74,7 +74,7 @@ def experts_due(arm: str, state: int) -> tuple[bool, str]:
 
 
 def prefix_due(arm: str, state: int) -> bool:
-    """Return whether the blueprint wants this state of a control distilled."""
+    """Return whether the blueprint wants this state of an arm distilled."""
     return bool(json.loads((layout.BLUEPRINT / f"arms/{arm}/prefix/{state}.json").read_text())["due"])
 
 
@@ -86,10 +86,13 @@ def check(study: Mapping[str, Any]) -> None:
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
         distilled = ("effort", "joint") if groups[arm] != "coresets" else ()
-        allowed = (*BLOCKS[groups[arm]], *distilled, "note")
+        # A joint arm has one window, that of state 0, and so nobody to ask again.
+        alone = groups[arm] == "arms" and change.get("joint") is True
+        blocks = tuple(name for name in BLOCKS[groups[arm]] if not (alone and name == "evaluator"))
+        allowed, kind = (*blocks, *distilled, "note"), f"joint {groups[arm]}" if alone else groups[arm]
         for key in change:
             if key not in allowed:
-                raise ConfigError(f"method.{arm}: no option called {key!r} ({groups[arm]} have {', '.join(allowed)})")
+                raise ConfigError(f"method.{arm}: no option called {key!r} ({kind} have {', '.join(allowed)})")
         if not isinstance(change.get("joint", False), bool):
             raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
         share = change.get("effort", 1.0)

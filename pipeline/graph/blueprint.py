@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.coresets import Coreset
+from dasm.evaluators import Evaluators
 from dasm.matching import Matching
 from dasm.selection import Selection
 from pipeline import layout, methods
@@ -29,7 +30,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
 
     `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
-    `arms/<arm>/prefix/<n>` of a control whether it has to be distilled, and of a joint one how large it is; a file per
+    `arms/<arm>/prefix/<n>` whether it has to be distilled, and of a joint one how large it is; a file per
     state, so that a study that grows makes what it did without before, and nothing else again. (A joint prefix that is
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
@@ -61,9 +62,10 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
                         "joint": methods.is_joint(study, arm),
                         "effort": methods.effort(study, arm),
                     }
-                    parts |= _experts(whole, study, arm, follows) if group == "arms" else _prefixes(whole, study, arm)
-                if isinstance(built, Selection) and methods.is_joint(study, arm):
-                    parts[f"arms/{arm}/selection"] |= {"joint": True}  # its window is never another
+                    parts |= _prefixes(whole, study, arm)
+                    parts |= _experts(whole, study, arm, follows) if group == "arms" else {}
+                if isinstance(built, Selection | Evaluators) and methods.is_joint(study, arm):
+                    parts[f"arms/{arm}/{block}"] |= {"joint": True}  # its window is never another
     parts["experts"]["experts"] = shared
     parts |= {"needs": needs(whole, study), "networks": networks(whole, study)}
     parts[steady.NAME] = steady.said(study)

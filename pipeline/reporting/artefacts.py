@@ -72,11 +72,17 @@ def read_storage(folder: Path) -> tuple[int, int]:
 def read_states(root: Path, scope: Scope) -> dict[str, list[pd.DataFrame]]:
     """Read the difficulty tables of every scored arm: a row per real image, at every state.
 
+    A joint arm is scored at the first one alone.
+
     Where labels were changed on purpose, `wrong` is 1 for those that are not what they were, and else 0.
     """
     truth = read_truth(root / layout.REAL)
     states = {
-        arm: [read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY) for n in scope.scores] for arm in scope.scored
+        arm: [
+            read_parquet(root / layout.difficulty(arm, n), _DIFFICULTY)
+            for n in (scope.scores[:1] if arm in scope.joint else scope.scores)
+        ]
+        for arm in scope.scored
     }
     if truth is None:
         return states

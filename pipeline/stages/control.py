@@ -13,4 +13,4 @@ def main(arm: str, k: int) -> None:
 
         run("control", arm, k, windowed=False, joint=methods.is_joint(study, arm))
     else:
-        passed.prefix(arm, k, methods.whole_plan(study, arm, k))
+        passed.prefix("control", arm, k, methods.whole_plan(study, arm, k))

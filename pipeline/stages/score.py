@@ -1,60 +1,15 @@
-"""Score every real image with the evaluators of one state, and choose the window of the next segment.
+"""Score every real image at one state, and choose the window of the next segment; of a joint arm at state 0 alone."""
 
-A joint arm distils anew against the window of state 0, which stays its own at every state.
-"""
-
-from dasm.difficulty import measure
-from dasm.evaluators import Evaluators, trained
-from dasm.images.store import read_split
-from dasm.selection import Selection
-from dasm.tables import read_difficulty, read_window, write_difficulty
-from pipeline import layout, methods, params
-from pipeline.work import runtime, twins
-from pipeline.work.networks import read_networks, tensors_of
-from pipeline.work.states import read_summary
+from pipeline import methods, params
+from pipeline.work import passed
 
 
 def main(arm: str, state: int) -> None:
-    """Make `data/difficulty/<arm>/<state>.parquet`; the scores may be those of an arm with the same networks."""
-    study, device = runtime.start()
-    shared = params.section(study, Evaluators, "evaluator")
-    selection = methods.section(study, arm, "selection", Selection)
-    path = layout.difficulty(arm, state)
-    real = read_split(layout.REAL, "train", device)
-    networks = teachers = read_networks(layout.TEACHERS, shared, real)
-    own = methods.section(study, arm, "evaluator", Evaluators) if state else shared
-    if state:
-        networks = read_networks(layout.evaluators(arm, state), own, real)
-    reference = trained(teachers) if state else []
-    every = [network for snapshots in networks for network in snapshots]
-    work = runtime.identity(
-        repr([selection.score, shared.trainer, own.trainer]),
-        [len(snapshots) for snapshots in networks],
-        study["threads"],
-        device,
-        code=__name__,
-        tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
-    )
-    own_entry = f"score-{arm}-{state}"
-    with twins.sought(work, own_entry) as twin, runtime.ledger("score", own_entry, arm=arm) as entry:
-        if twin is not None:
-            difficulty = read_difficulty(twin.files[0])
-            twin.charge(entry)
-        else:
-            difficulty = measure(real, networks, selection.score, reference)
-        prefix_ipc = read_summary(layout.distilled(arm, state))["images_per_class"]
-        first = layout.difficulty(arm, 0)
-        if state and methods.is_joint(study, arm):
-            weights, _ = read_window(first)
-        else:
-            weights = selection.weigh(
-                difficulty,
-                first=read_difficulty(first) if state else None,
-                segments=state,
-                prefix_ipc=prefix_ipc,
-                planned_ipc=params.value(study, "planned_ipc"),
-                seed=params.value(study, "seed"),
-            )
-        meta = {"arm": arm, "state": state, "prefix_ipc": prefix_ipc}
-        write_difficulty(path, difficulty, weights, meta)
-        twins.record(entry, work, [path])
+    """Make `data/difficulty/<arm>/<state>.parquet`."""
+    if state and methods.is_joint(params.read(), arm):
+        passed.difficulty(arm, state)
+    else:
+        # Deferred: a joint arm ends here, without the seconds that torch takes to import.
+        from pipeline.work.scoring import run
+
+        run(arm, state)

@@ -30,7 +30,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     """Distil what follows state k of an arm, or take it over from an arm that has distilled the same.
 
     A joint arm distils the whole prefix anew: as many images and as many iterations as all segments up to k together.
-    If it has scores, its window is that of state 0; DVC knows by the sets before, which say what they were made with.
+    If it has scores, its table is that of state 0 at every state.
 
     Args:
         stage: name of the DVC stage.
@@ -47,8 +47,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     real = read_split(layout.REAL, "train", device)
     before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
     prefix = [] if joint else read_segments(before)
-    scored = layout.difficulty(arm, 0 if joint else k)
-    weights, rank = read_window(scored) if windowed else (torch.ones(len(real)), None)
+    weights, rank = read_window(layout.difficulty(arm, k)) if windowed else (torch.ones(len(real)), None)
     follows = matching.objective.needs_experts
     experts = recipes.followed(study, first=not prefix) if follows else None
     threads = params.value(study, "threads")

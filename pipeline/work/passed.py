@@ -1,6 +1,7 @@
 """What a stage leaves that has nothing to do, written without the seconds that torch takes to import."""
 
 import os
+import shutil
 from collections.abc import Mapping
 
 from dasm.storage.files import write_json
@@ -14,11 +15,24 @@ def experts(arm: str, k: int, because: str) -> None:
     _cost("experts", f"experts-{arm}-{k}", "" if arm == "real" else arm)
 
 
-def prefix(arm: str, k: int, plan: Mapping[str, int]) -> None:
+def evaluators(arm: str, state: int) -> None:
+    """Write the folder of evaluators that nobody asks: a joint arm is never scored again."""
+    write_json(layout.evaluators(arm, state) / "none.json", {"networks": 0})
+    _cost("train", f"train-{arm}-{state}", arm)
+
+
+def difficulty(arm: str, state: int) -> None:
+    """Write the table of state 0 again: every set of a joint arm has its window."""
+    path = layout.difficulty(arm, state)
+    shutil.copyfile(layout.difficulty(arm, 0), path)
+    _cost("score", f"score-{arm}-{state}", arm)
+
+
+def prefix(stage: str, arm: str, k: int, plan: Mapping[str, int]) -> None:
     """Write the state after segment k of a joint arm without its images: the size and effort planned for it."""
     summary = {"segments": 0, "images_per_class": plan["ipc"], "iterations": plan["iterations"]}
     write_json(layout.distilled(arm, k + 1) / "state.json", summary)
-    _cost("control", f"control-{arm}-{k}", arm)
+    _cost(stage, f"{stage}-{arm}-{k}", arm)
 
 
 def labeller() -> None:

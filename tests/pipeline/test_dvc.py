@@ -75,7 +75,7 @@ def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
 
 def reads(module: str, *patterns: str) -> bool:
     text = (ROOT / f"pipeline/stages/{module}.py").read_text()
-    for helper in ("distillation", "benchmarking", "experts", "labelling"):
+    for helper in ("distillation", "benchmarking", "experts", "labelling", "training", "scoring"):
         if f"from pipeline.work.{helper}" in text:
             text += (ROOT / f"pipeline/work/{helper}.py").read_text()
     return any(re.search(pattern, text) for pattern in patterns)
@@ -170,20 +170,24 @@ def test_which_labels_are_wrong_is_known_to_those_who_write_it_down_and_to_the_r
 
 
 def test_a_joint_prefix_is_due_where_it_is_benchmarked_and_at_the_end(project):
-    """A segment of any other control is part of all that follow."""
+    """With a window or without; a segment of any other arm is part of all that follow."""
     study = copy.deepcopy(PARAMS)
+    study["arms"].append("easy")
+    study["benchmark"]["arms"].append("easy")
+    study["method"]["easy"] = {"joint": True, "selection": {"first_window": "window"}}
     study["benchmark"]["states"] = [1]
     blueprint.write(study)
     last = len(study["chain"])
     assert last > 2
     states = range(1, last + 1)
-    assert [state for state in states if methods.prefix_due("idc", state)] == [1, last]
-    assert all(methods.prefix_due("sequential", state) for state in states)
+    for arm, expected in {"idc": [1, last], "easy": [1, last], "sequential": [*states], "dasm": [*states]}.items():
+        assert [state for state in states if methods.prefix_due(arm, state)] == expected
     before = files(project / layout.BLUEPRINT)
     study["benchmark"]["states"] = [1, 2]
     blueprint.write(study)
     after = files(project / layout.BLUEPRINT)
-    assert {name for name in before if before[name] != after[name]} == {"arms/idc/prefix/2.json"}
+    changed = {f"arms/{arm}/prefix/2.json" for arm in ("idc", "easy")}
+    assert {name for name in before if before[name] != after[name]} == changed
 
 
 @pytest.mark.deep
@@ -268,7 +272,9 @@ def test_whether_an_arm_with_a_window_is_joint_concerns_that_arm_and_its_scores(
     apart = {**PARAMS, "method": {**PARAMS["method"], "dasm": window}}
     blueprint.write(apart)
     joint = {**PARAMS, "method": {**PARAMS["method"], "dasm": {**window, "joint": True}}}
-    assert concerned(project, joint) == {"arms/dasm/matching.json", "arms/dasm/selection.json"}
+    blocks = {f"arms/dasm/{block}.json" for block in ("matching", "evaluator", "selection")}
+    sizes = {f"arms/dasm/prefix/{link['next']}.json" for link in PARAMS["chain"]}
+    assert concerned(project, joint) == blocks | sizes
 
 
 def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project):

@@ -86,6 +86,10 @@ def test_joint_is_what_it_says():
             {"dasm": {"joint": True}},
             "selection.first_window must be window for arm 'dasm', whose joint sets have no other, got 'all' (without",
         ),
+        (
+            {"dasm": {"joint": True, "evaluator": {"steps": 9}}},
+            "method.dasm: no option called 'evaluator' (joint arms have matching, selection, effort, joint, note)",
+        ),
         ({"random": {"joint": True}}, "method.random: no option called 'joint' (coresets have coreset, note)"),
         ({"dasm": {"effort": 0}}, "method.dasm.effort: must be a finite number > 0, got 0"),
         ({"idc": {"effort": "much"}}, "method.idc.effort: must be a finite number > 0, got 'much'"),

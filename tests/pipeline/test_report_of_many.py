@@ -40,6 +40,26 @@ def test_wrong_labels_are_counted_in_every_window_of_every_arm(tmp_path, monkeyp
     # Every window holds the same share of each of the three classes.
     assert [text.rpartition(", ")[2] for text in said[:3]] == ["33.3 % wrong labels"] * 3
     assert "wrong" not in said[3], "no segment follows the last state"
+    assert "Joint arms are scored once" not in page
+
+
+def test_a_joint_arm_with_a_window_has_one_state(tmp_path, monkeypatch):
+    """Its sets are all distilled under the window of state 0, so nothing moves."""
+    monkeypatch.setattr(drawing, "svg", lambda *_: "")
+    monkeypatch.setattr(drawing, "png", lambda *_: b"")
+    window = "w6: {joint: true, selection: {first_window: window}}"
+    make_study(tmp_path, WIDE.replace("w1: {selection", f"{window}, w1: {{selection"))
+    for state in (1, 2, 3):
+        (tmp_path / f"data/difficulty/w6/{state}.parquet").unlink()
+    page, _ = written(tmp_path)
+    cells = {
+        arm: re.search(rf'<tr><th scope="row">{arm}</th>(<td class="text">.*?)</tr>', page)[1].count("<td")
+        for arm in ("w5", "w6")
+    }
+    assert cells == {"w5": 4, "w6": 1}
+    assert "Joint arms are scored once" in page
+    (sheets,) = re.findall(r"<h4>w6.*?(?=<h4|</details>)", page, re.DOTALL)
+    assert sheets.count("segment") == 1
 
 
 def set_accuracies(root, arm, validation=None, test=None, state=2):

@@ -18,7 +18,7 @@ from dasm.types import Segment, Task
 from pipeline import layout
 from pipeline.stages import benchmark, distill, score, train
 from pipeline.stages import open as beginning
-from pipeline.work import distillation, twins
+from pipeline.work import distillation, scoring, training, twins
 from tests.conftest import make_blobs
 from tests.handmade import answering
 
@@ -59,7 +59,7 @@ def done(tmp_path, monkeypatch):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, **more: work.append(name) or real(*args, **more))
 
-    for module in (distillation, train, score):
+    for module in (distillation, training, scoring):
         monkeypatch.setattr(module, "read_split", lambda *_: make_blobs(16, seed=0))
     monkeypatch.setattr(
         benchmark, "read_task", lambda *_: Task(**{name: make_blobs(8, n) for n, name in enumerate(SPLITS)})
@@ -67,8 +67,8 @@ def done(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.params.read", lambda: STUDY)
     monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (STUDY, "cpu"))
     noting(distillation, "distil_segment")
-    noting(train, "write_networks")
-    noting(score, "measure")
+    noting(training, "write_networks")
+    noting(scoring, "measure")
     noting(benchmark, "judge")
     for arm in (*STUDY["arms"], *STUDY["controls"]):
         beginning.main(arm)
@@ -171,8 +171,8 @@ def test_work_that_is_done_again_on_purpose_is_done(done):
 
 def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done):
     layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
-    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
     done.clear()
     for arm in STUDY["arms"]:
         score.main(arm, 0)
@@ -201,37 +201,44 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     assert done == ["distil_segment", "write_networks"] * 2
 
 
-@pytest.mark.usefixtures("done")
-def test_a_joint_arm_distils_every_prefix_anew_under_the_window_of_state_0(monkeypatch):
+@pytest.mark.parametrize("due", [(1, 2), (2,)], ids=["every prefix", "the whole set"])
+def test_a_joint_arm_distils_what_is_asked_for_under_the_window_of_state_0(done, monkeypatch, due):
     """What a study of one segment, as large and as long as all of them, distils under its first window."""
     joint = {"joint": True, "selection": {"first_window": "window", "window": {"name": "hard_filter"}}}
     monkeypatch.setitem(STUDY["method"], "hard", joint)
+    monkeypatch.setattr("pipeline.methods.prefix_due", lambda _, state: state in due)
     layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
-    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    done.clear()
     score.main("hard", 0)
-    windows = [read_window(layout.difficulty("hard", 0))]
-    assert 0 < windows[0][0].count_nonzero() < len(real)
+    weights, rank = read_window(layout.difficulty("hard", 0))
+    assert 0 < weights.count_nonzero() < len(real)
     for k in range(2):
         distill.main("hard", k)
+        train.main("hard", k + 1)
+        score.main("hard", k + 1)
+        first, now = (layout.difficulty("hard", state).read_bytes() for state in (0, k + 1))
+        assert now == first, "the window stays what it is"
+    for k in (state - 1 for state in due):
         (segment,) = read_segments(layout.distilled("hard", k + 1))
         expected, _ = distil_segment(
             build(Matching, STUDY["matching"], "matching"),
             SegmentPlan(ipc=2 * (k + 1), iterations=4 * (k + 1)),
             real,
             [],
-            weights=windows[0][0],
-            rank=windows[0][1],
+            weights=weights,
+            rank=rank,
             planned_ipc=STUDY["planned_ipc"],
             seed=STUDY["seed"],
         )
         assert same(segment, expected)
         assert (segment.lower, segment.upper) == pytest.approx((expected.lower, expected.upper))
-        train.main("hard", k + 1)
-        score.main("hard", k + 1)
-        windows.append(read_window(layout.difficulty("hard", k + 1)))
-        assert torch.equal(windows[-1][0], windows[0][0]), "the window stays what it is"
-    assert not torch.equal(windows[1][1], windows[0][1]), "difficulty is that of the state all the same"
+    assert done == ["measure", *["distil_segment"] * len(due)], "nothing is trained or scored on the way"
+    assert [entry(f"distill-hard-{k}").get("passed", False) for k in range(2)] == [state not in due for state in (1, 2)]
+    assert all(entry(f"{stage}-hard-{state}")["passed"] for stage in ("train", "score") for state in (1, 2))
+    sizes = [json.loads((layout.distilled("hard", state) / "state.json").read_text()) for state in (1, 2)]
+    assert [(size["images_per_class"], size["iterations"]) for size in sizes] == [(2, 4), (4, 8)]
 
 
 def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_ones_own(done, monkeypatch):
@@ -354,7 +361,7 @@ def other_images(split):
 
     def change(monkeypatch):
         real = make_blobs(16, seed=5 if split == "train" else 0)
-        for module in (distillation, train, score):
+        for module in (distillation, training, scoring):
             monkeypatch.setattr(module, "read_split", lambda *_: real)
         sets = {name: make_blobs(8, n + 7 * (name == split)) for n, name in enumerate(SPLITS)}
         monkeypatch.setattr(benchmark, "read_task", lambda *_: Task(**sets))
@@ -364,7 +371,7 @@ def other_images(split):
 
 def other_mean(monkeypatch):
     real = replace(make_blobs(16, seed=0), mean=torch.full((1,), 0.36))
-    for module in (distillation, train, score):
+    for module in (distillation, training, scoring):
         monkeypatch.setattr(module, "read_split", lambda *_: real)
     sets = {name: replace(make_blobs(8, n), mean=real.mean) for n, name in enumerate(SPLITS)}
     monkeypatch.setattr(benchmark, "read_task", lambda *_: Task(**sets))
@@ -442,8 +449,8 @@ INPUTS = {
 def first_state(done):
     """Two scored arms with the same first segment, evaluators and scores."""
     layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(train.Evaluators, STUDY["evaluator"], "evaluator")
-    train.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
     for arm in STUDY["arms"]:
         distillation.run("distill", arm, 0, **WHOLE)
         score.main(arm, 0)
@@ -482,8 +489,8 @@ def test_networks_that_count_their_batches_are_told_apart_as_well(done, monkeypa
     monkeypatch.setattr("pipeline.params.read", lambda: study)
     _pretend(monkeypatch, study, "cpu")
     layout.TEACHERS.mkdir(parents=True)
-    method = build(train.Evaluators, study["evaluator"], "evaluator")
-    train.write_networks(layout.TEACHERS, method.train([make_blobs(16, seed=0)], 0, 3))
+    method = build(training.Evaluators, study["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([make_blobs(16, seed=0)], 0, 3))
     for arm in STUDY["arms"]:
         score.main(arm, 0)
     assert done.count("measure") == 1
