@@ -1,6 +1,6 @@
 """How hard every real image is for networks trained on the segments so far: a table with one row per image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, final
@@ -74,17 +74,40 @@ def measure(
         ConfigError: the score needs more snapshots than there are, or returns anything but a number per image.
     """
     references = [Reading(network, real) for network in reference]
+    readings = ([Reading(network, real) for network in snapshots] for snapshots in evaluators)
+    return judged(real, readings, score, references)
+
+
+def judged(
+    real: LabelledImages,
+    readings: Iterable[Sequence[Reading]],
+    score: Score,
+    references: Sequence[Reading] = (),
+) -> Difficulty:
+    """Score every real image by what networks say of it.
+
+    Args:
+        real: n images, un-augmented.
+        readings: for each of j networks, what its snapshots say, the trained one last; one network's at a time is held.
+        score: what hard means.
+        references: what networks trained on real images say, for scores that compare with them.
+
+    Returns:
+        The difficulty, on the CPU, in data order.
+
+    Raises:
+        ConfigError: the score needs more snapshots than there are, or returns anything but a number per image.
+    """
     scores, right = [], []
-    for snapshots in evaluators:
-        check_snapshots(score, len(snapshots))
-        readings = [Reading(network, real) for network in snapshots]
-        scores.append(score(real, readings, references).cpu())
+    for said in readings:
+        check_snapshots(score, len(said))
+        scores.append(score(real, said, references).cpu())
         whose, found = f"score {name_of(score)}: must return a finite number", scores[-1]
         require(found.shape == (len(real),), f"{whose} for each of {len(real)} images", [*found.shape])
         wrong = int((~found.isfinite()).sum())
         if wrong:
             raise ConfigError(f"{whose} for every image, got {wrong} others")
-        right.append(_right(readings[-1], real))
+        right.append(_right(said[-1], real))
     return _over_evaluators(scores, right, real)
 
 

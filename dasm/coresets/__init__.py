@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from dasm import formation, rng
-from dasm.difficulty import check_snapshots
+from dasm.difficulty import Difficulty, judged
 from dasm.formation import decoded_count
 from dasm.initial import class_members
 from dasm.readings import Reading
@@ -43,9 +43,15 @@ class Guide:
         Raises:
             ConfigError: the score needs more snapshots than there are.
         """
-        for snapshots in self.readings:
-            check_snapshots(score, len(snapshots))
-        return torch.stack([score(real, snapshots, ()).cpu() for snapshots in self.readings]).mean(0)
+        return self.difficulty(score, real).score
+
+    def difficulty(self, score: Score, real: LabelledImages) -> Difficulty:
+        """Return how hard every real image is: what windows go by at state 0.
+
+        Raises:
+            ConfigError: the score needs more snapshots than there are.
+        """
+        return judged(real, self.readings, score)
 
 
 class Coreset(ABC):

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from dasm.coresets import Coreset, Guide, Picked
 from dasm.coresets.mosaic import Mosaic
+from dasm.difficulty import measure
 from dasm.errors import ConfigError
 from dasm.formation import mosaic
 from dasm.matching import Matching
@@ -15,6 +16,7 @@ from dasm.networks.convnet import ConvNet
 from dasm.objectives.gradient import Gradient
 from dasm.plugins import build, find
 from dasm.segments import SegmentPlan, distil_segment, freeze
+from dasm.selection import Selection
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 from tests.handmade import listed, readings
@@ -165,3 +167,34 @@ def test_the_mosaic_is_what_distillation_without_a_window_starts_from(factor, se
         images = torch.cat([mosaic(real.pixels(row), factor) for row in part])
         assert torch.equal(segment.images, freeze(images))
         assert sorted(segment.sources.flatten().tolist()) == sorted(part.flatten().tolist())
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("window", [{"name": "hard_filter", "share": 0.4}, {"name": "random", "width": 0.6}])
+def test_a_mosaic_under_a_window_is_what_joint_distillation_under_it_starts_from(factor, window, trainer):
+    real, count = make_blobs(40, 0), 4 * factor**2
+    selection = build(Selection, {"score": {"name": "el2n"}, "window": window, "first_window": "window"}, "selection")
+    difficulty = measure(real, [snapshots()], selection.score)
+    weights = selection.weigh(difficulty, first=None, segments=0, prefix_ipc=0, planned_ipc=4, seed=3)
+    segment, _ = distil_segment(
+        Matching(objective=Gradient(), trainer=trainer, factor=factor),
+        SegmentPlan(ipc=4, iterations=0),
+        real,
+        [],
+        weights=weights,
+        rank=difficulty.rank,
+        planned_ipc=4,
+        seed=3,
+    )
+    rows = made("mosaic", window=window, score={"name": "el2n"})(real, count, 3, guide(real))
+    assert rows.sort(1).values.tolist() == segment.sources.reshape(3, count).sort(1).values.tolist()
+    assert (weights[rows] > 0).all() and not torch.equal(rows, made("mosaic")(real, count, 3, guide(real)))
+    ranks = difficulty.rank[rows]
+    assert not torch.equal(ranks, ranks.sort(1).values), "a prefix is no easier than the whole"
+    assert any(not torch.equal(a.argsort(), ranks[0].argsort()) for a in ranks[1:]), "each class in an order of its own"
+
+
+def test_a_mosaic_needs_the_snapshots_of_its_score_where_it_goes_by_one():
+    forgetting = {"name": "forgetting"}
+    assert made("mosaic", score=forgetting).snapshots_needed == 1
+    assert made("mosaic", score=forgetting, window={"name": "hard_filter"}).snapshots_needed > 1
