@@ -220,6 +220,19 @@ def test_what_the_guide_says_of_what_sets_hold_is_that_of_the_root_seeds():
         assert cell == written(row, digits), (claim, name)
 
 
+def test_what_the_guide_says_of_filters_on_cifar10_is_in_the_report():
+    (table,) = re.findall(r"\| asked \| arm \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/cifar10-filters/paired.csv")
+    found = found[found["arm"] == "idc"].set_index(["minus", "split"])
+    rows = {arm.strip("`"): cells for _, arm, _, *cells in cells_of(table)}
+    assert rows.keys() == {minus for minus, _ in found.index}
+    for arm, cells in rows.items():
+        for split, cell in zip(("test", "validation"), cells, strict=True):
+            row = found.loc[arm, split]
+            turned = {"mean": -row["mean"], "lower": -row["upper"], "upper": -row["lower"]}
+            assert cell == written(turned), (arm, split)
+
+
 def cells_of(table):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:] if line]
 
