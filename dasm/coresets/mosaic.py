@@ -2,7 +2,7 @@
 
 The baseline nobody reports (IDC's `mix` initialisation, arXiv 2205.14959): without it, what a distilled mosaic gains by
 holding f * f times as many images cannot be told from what distillation adds. With a window it is what distillation
-under that window starts from: what a choice of images gains by itself cannot be told from what matching them adds.
+under that window starts from, which tells what the choice of images gains by itself.
 """
 
 from dataclasses import dataclass
