@@ -36,6 +36,8 @@ class Protocol:
             are worth is then given to random images as well ("A Label is Worth a Thousand Images", arXiv 2406.10485).
         teacher_steps: optimiser steps of that network on the real images, >= 1; None: as many as `steps`.
         temperature: of its answers, > 0; they are one distribution per image, without augmentation.
+        unaugmented: whether each network is trained a second time, from the same weights but with neither augmentation
+            nor CutMix: what DD-Ranking's augmentation-robust score asks (arXiv 2505.13300). It costs as much again.
     """
 
     recipe: Recipe
@@ -46,6 +48,7 @@ class Protocol:
     labels: Literal["own", "hard", "teacher"] = "own"
     teacher_steps: int | None = None
     temperature: float = 1.0
+    unaugmented: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -63,12 +66,14 @@ class Accuracy:
         validation: share of the validation images, in [0, 1].
         test: share of the test images, in [0, 1].
         right: whether each test image is classified correctly, in data order.
+        unaugmented: `test` of the second training, without augmentation; None where there is none.
     """
 
     seed: int
     validation: float
     test: float
     right: tuple[bool, ...]
+    unaugmented: float | None = None
 
 
 def accuracy(network: Classifier, data: LabelledImages) -> float:
@@ -170,11 +175,15 @@ def evaluate(
     missing = set(range(training.num_classes)) - set(training.labels.tolist())
     if missing:
         raise ConfigError(f"benchmark: the training set must hold every class, got none of {sorted(missing)}")
-    trainer = Trainer(network=network, recipe=protocol.recipe)
     streams = [rng.derive(seed, "benchmark", number) for number in range(protocol.seeds)]
-    trained = train_all(trainer, training, protocol.steps, streams, before=before, training=protocol.training)
+
+    def trained(recipe: Recipe) -> list[Classifier]:
+        trainer = Trainer(network=network, recipe=recipe)
+        every = train_all(trainer, training, protocol.steps, streams, before=before, training=protocol.training)
+        return [classifier for (classifier,) in every]
+
     found = []
-    for number, (classifier,) in enumerate(trained):
+    for number, classifier in enumerate(trained(protocol.recipe)):
         right = correct(classifier, task.test)
         found.append(
             Accuracy(
@@ -184,4 +193,10 @@ def evaluate(
                 right=tuple(right.tolist()),
             )
         )
+    if protocol.unaugmented:
+        plain = trained(replace(protocol.recipe, augmentation=(), cutmix=0.0))
+        found = [
+            replace(result, unaugmented=accuracy(classifier, task.test))
+            for result, classifier in zip(found, plain, strict=True)
+        ]
     return found

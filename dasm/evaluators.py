@@ -20,7 +20,7 @@ class Evaluators:
     Attributes:
         trainer: architecture and recipe.
         networks: J >= 1; scores are averaged over them. One network's loss is mostly noise, 3 are our default (A3).
-        steps: optimiser steps on the decoded segments so far, >= `snapshots`.
+        steps: optimiser steps on the segments so far, >= `snapshots`.
         teacher_steps: optimiser steps on the real images at state 0, >= `snapshots`; few, so that hard images are still
             hard.
         snapshots: copies kept along each training, >= 1, the trained network last; scores that look back need several.
@@ -29,6 +29,8 @@ class Evaluators:
             would tell the evaluators what the segments do not hold.
         order: `shuffled` draws batches from all segments at once; `stagewise` trains one network on the first segment,
             then on the first two, and so on, with an equal share of the steps each (PDD, arXiv 2310.06982).
+        images: what of the segments they learn from (A15): `decoded` training images, as everybody who uses the set; or
+            the `stored` images as they are, tiles and all, which are fewer by the factor squared.
         training: `loop` trains one network after another, `together` all side by side; `auto` is `together` on a GPU
             for networks whose layers allow it (`dasm.steps.together`). The results are the same up to order of sums.
     """
@@ -40,6 +42,7 @@ class Evaluators:
     snapshots: int = 1
     start: Literal["fresh", "warm"] = "fresh"
     order: Literal["shuffled", "stagewise"] = "shuffled"
+    images: Literal["decoded", "stored"] = "decoded"
     training: Training = "auto"
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class Evaluators:
         """Train the evaluators of one state.
 
         Args:
-            parts: the decoded images of each segment so far; at state 0 the real images alone.
+            parts: the images of each segment so far, as `images` wants them; at state 0 the real images alone.
             state: number of segments so far.
             seed: root seed; every evaluator of every state has a stream of its own.
             previous: the trained networks of the state before. A warm start that is given none trains them anew, state

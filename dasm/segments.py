@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -177,13 +177,25 @@ def stored(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
 
 
 def decoded(segments: Sequence[Segment], real: LabelledImages) -> LabelledImages:
-    """Return all training images of the segments, each decoded with its own factor (A15), with their soft labels."""
+    """Return all training images of the segments, each decoded with its own factor, with their soft labels."""
     return join(decoded_parts(segments, real))
 
 
 def decoded_parts(segments: Sequence[Segment], real: LabelledImages) -> list[LabelledImages]:
     """Return the training images of each segment, for those who learn them in their order."""
-    parts = [decode_set(stored([segment], real), segment.factor) for segment in segments]
+    return _labelled(segments, [decode_set(stored([segment], real), segment.factor) for segment in segments])
+
+
+def shown_parts(
+    segments: Sequence[Segment], real: LabelledImages, images: Literal["decoded", "stored"]
+) -> list[LabelledImages]:
+    """Return what evaluators learn of each segment (A15): its training images, or its stored images as they are."""
+    if images == "decoded":
+        return decoded_parts(segments, real)
+    return _labelled(segments, [stored([segment], real) for segment in segments])
+
+
+def _labelled(segments: Sequence[Segment], parts: list[LabelledImages]) -> list[LabelledImages]:
     if all(segment.soft_labels is None for segment in segments):
         return parts
     return [replace(part, targets=_targets(segment, part)) for segment, part in zip(segments, parts, strict=True)]
@@ -193,4 +205,5 @@ def _targets(segment: Segment, images: LabelledImages) -> Float[Tensor, "n k"]:
     # In a set where other segments have soft labels, hard ones are those that leave no doubt.
     if segment.soft_labels is None:
         return F.one_hot(images.labels, images.num_classes).float()
-    return segment.soft_labels.to(images.labels.device)
+    # One per training image; a stored image that is learnt whole has the mean of its tiles.
+    return segment.soft_labels.to(images.labels.device).unflatten(0, (-1, len(images))).mean(0)

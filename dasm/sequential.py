@@ -17,7 +17,7 @@ from dasm.experts import Experts
 from dasm.matching import Matching
 from dasm.networks import Classifier
 from dasm.plugins import name_of
-from dasm.segments import SegmentPlan, decoded, decoded_parts, distil_segment
+from dasm.segments import SegmentPlan, decoded, distil_segment, shown_parts
 from dasm.selection import Selection
 from dasm.types import LabelledImages, Segment
 
@@ -69,8 +69,7 @@ class Sequential:
             real: the real training set.
             plans: one per segment, those of `prefix` included.
             seed: root seed; any integer.
-            prefix: finished segments to go on from. Every segment has its own streams, so a run that goes on ends with
-                the same bytes as one that was never interrupted.
+            prefix: finished segments to go on from; each has streams of its own, so the bytes are those of one run.
             track: wraps the iterations of each segment, to show progress.
 
         Raises:
@@ -85,7 +84,8 @@ class Sequential:
             weights, rank = torch.ones(len(real)), None
             if self.selection is not None:
                 if prefix:
-                    networks = self.evaluators.train(decoded_parts(prefix, real), state, seed, trained(networks))
+                    parts = shown_parts(prefix, real, self.evaluators.images)
+                    networks = self.evaluators.train(parts, state, seed, trained(networks))
                 reference = trained(teachers) if prefix else ()
                 difficulty = measure(real, networks or teachers, self.selection.score, reference)
                 weights = self.selection.weigh(

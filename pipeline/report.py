@@ -62,7 +62,9 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(render("report.html", page), encoding="utf-8")
     (folder / "table.md").write_text(render("table.md", page), encoding="utf-8")
-    table[_LONG].to_csv(folder / "table.csv", index=False, float_format="%.4f")
+    table[[*_LONG, *(["unaugmented", "ars"] if scope.unaugmented else [])]].to_csv(
+        folder / "table.csv", index=False, float_format="%.4f"
+    )
     paired.to_csv(folder / "paired.csv", index=False, float_format="%.4f")
     held.to_csv(folder / "holdings.csv", index=False, float_format="%.4f")
     (folder / "metrics.json").write_text(json.dumps(summary.metrics(table), indent=1) + "\n")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from dasm.errors import ConfigError, require
+from dasm.errors import require
 from pipeline.names import FULL
-from pipeline.reporting import held
+from pipeline.reporting import held, rows
 from pipeline.reporting.drawing import png
 from pipeline.reporting.forest import forest
 from pipeline.reporting.page import render
@@ -23,7 +23,7 @@ from pipeline.reporting.summary import PAIRED, against
 
 _KEYS = ["network", "arm", "prefix_ipc"]
 _MEANS = ["mean", "validation_mean"]
-_COLUMNS = [*_KEYS, *_MEANS]
+_TYPES: dict[str, type] = {"network": str, "arm": str, "prefix_ipc": int, **dict.fromkeys(_MEANS, float)}
 _SPLITS = ("validation", "test")
 
 
@@ -69,9 +69,9 @@ def _groups(table: pd.DataFrame) -> list[tuple[str, int, list[dict[Hashable, Any
         (
             str(network),
             int(str(prefix)),
-            pd.concat([rows, full[full["network"] == network]]).to_dict("records"),
+            pd.concat([here, full[full["network"] == network]]).to_dict("records"),
         )
-        for (network, prefix), rows in table[table["arm"] != FULL].groupby(_KEYS[::2], sort=False)
+        for (network, prefix), here in table[table["arm"] != FULL].groupby(_KEYS[::2], sort=False)
     ]
 
 
@@ -90,14 +90,7 @@ def read(tables: Sequence[Path]) -> pd.DataFrame:
     require(len(tables) >= 2, "roots: must be given the table.csv of at least two root seeds", len(tables))
     parts: list[pd.DataFrame] = []
     for number, path in enumerate(tables):
-        try:
-            part = pd.read_csv(path, dtype={"mean": float, "validation_mean": float, "prefix_ipc": int})
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: must be the table.csv of a report ({' '.join(str(error).split())})") from error
-        missing = {*_COLUMNS} - {*part.columns}
-        require(not missing, f"{path}: must be the table.csv of a report, with {', '.join(_COLUMNS)}", [*part.columns])
-        twice = [*part[part.duplicated(_KEYS)][_KEYS].itertuples(index=False, name=None)]
-        require(not twice, f"{path}: must have one row per {', '.join(_KEYS)}", twice)
+        part = rows.read(path, "table.csv", _KEYS, _TYPES)
         for other, earlier in zip(tables, parts, strict=False):
             require(not _same(part, earlier), f"{path}: must be of a root seed of its own", f"the results of {other}")
         parts.append(part.assign(seed=number))
@@ -123,9 +116,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 def differences(results: pd.DataFrame) -> pd.DataFrame:
     """Return every arm minus every later one and all real data, paired over the root seeds, with 95 % t-intervals."""
     full = results[results["arm"] == FULL]
-    rows = []
+    found = []
     for (network, prefix), here in results[results["arm"] != FULL].groupby(["network", "prefix_ipc"], sort=False):
         size = int(str(prefix))
         alike = pd.concat([here, full[full["network"] == network].assign(prefix_ipc=size)])
-        rows += against(alike, str(network), size, [*combinations(alike["arm"].unique(), 2)], _SPLITS)
-    return pd.DataFrame(rows, columns=PAIRED)
+        found += against(alike, str(network), size, [*combinations(alike["arm"].unique(), 2)], _SPLITS)
+    return pd.DataFrame(found, columns=PAIRED)

@@ -46,6 +46,19 @@ def test_a_set_is_judged_by_so_many_networks_on_validation_and_test_images(task)
     assert all(result.test > 0.9 and result.validation > 0.9 for result in found)
 
 
+def test_every_network_can_be_trained_again_without_augmentation(task):
+    plain = Protocol(recipe=RECIPE, steps=4, seeds=2)
+    rich = replace(plain, recipe=replace(RECIPE, augmentation=("crop", "color"), cutmix=0.5))
+    network, set_of = MLP(width=8), [task.train]
+    bare, augmented = (evaluate(each, network, set_of, task, seed=0) for each in (plain, rich))
+    both = evaluate(replace(rich, unaugmented=True), network, set_of, task, seed=0)
+    assert [replace(result, unaugmented=None) for result in both] == augmented
+    # From the same weights and with the same batches as a benchmark that never augments.
+    assert [result.unaugmented for result in both] == [result.test for result in bare]
+    assert [result.test for result in bare] != [result.test for result in augmented]
+    assert all(result.unaugmented is None for result in (*bare, *augmented))
+
+
 def test_every_test_image_is_on_record(task):
     found = evaluate(Protocol(recipe=RECIPE, steps=2, seeds=2), MLP(width=4), [task.train], task, seed=0)
     assert all(len(result.right) == len(task.test) for result in found)

@@ -16,6 +16,7 @@ FILES = sorted(DASM.rglob("*.py"))
 REQUIRED = {
     "dasm.coresets.given": {"path"},
     "dasm.windows.anchor": {"window"},
+    "dasm.windows.blended": {"window"},
     "dasm.windows.group": {"sizes"},
     "dasm.windows.interleaved": {"planned_segments"},
     "dasm.windows.linear": {"planned_segments"},

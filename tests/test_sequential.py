@@ -153,6 +153,23 @@ def test_evaluators_see_the_real_set_and_then_all_segments_so_far(watched, blobs
     assert len(decoded(watched.segments[:2], blobs)) == 2 * m
 
 
+def test_evaluators_that_see_stored_images_learn_these_and_nothing_else(method, blobs, watched, monkeypatch):
+    learnt, train = [], Evaluators.train
+    monkeypatch.setattr(
+        Evaluators, "train", lambda self, parts, *rest: learnt.append(parts) or train(self, parts, *rest)
+    )
+    stored = replace(method, evaluators=replace(method.evaluators, images="stored"))
+    segments = list(stored.distil(blobs, PLANS, seed=0))
+    assert torch.equal(segments[0].images, watched.segments[0].images), "nobody has learnt of it yet"
+    assert not equal(segments[1:], watched.segments[1:])
+    (real,), *states = learnt
+    assert real is blobs and [len(parts) for parts in states] == [1, 2]
+    for parts in states:
+        for part, segment in zip(parts, segments, strict=False):
+            assert torch.equal(part.images, segment.images) and torch.equal(part.labels, segment.labels)
+            assert torch.equal(part.mean, blobs.mean) and torch.equal(part.std, blobs.std)
+
+
 def test_training_streams_differ_over_roots_states_and_networks(method, blobs, monkeypatch):
     streams = []
     monkeypatch.setattr(Trainer, "train", lambda self, d, steps, stream, *_, **__: streams.append(stream) or [])

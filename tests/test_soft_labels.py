@@ -13,7 +13,7 @@ from dasm.errors import ConfigError
 from dasm.formation import decode_set
 from dasm.images.png import to_png
 from dasm.networks.convnet import ConvNet
-from dasm.segments import decoded
+from dasm.segments import decoded, shown_parts
 from dasm.storage.lineage import content
 from dasm.tables import read_segment, write_segment
 from dasm.train import Learner, Recipe, _cutmix, epoch_batch
@@ -114,6 +114,19 @@ def test_the_soft_labels_of_a_segment_are_those_of_its_decoded_images(blobs):
     assert torch.equal(mixed.targets[:16], written.soft_labels)
     assert mixed.targets[16:].tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
     assert decoded([segment(channels=1)], two).targets is None
+
+
+def test_a_stored_image_has_the_mean_of_the_soft_labels_of_its_tiles(blobs):
+    two = replace(blobs, class_names=NAMES, labels=blobs.labels % 2)
+    written = segment(channels=1, soft_labels=soft(16))
+    whole, hard = shown_parts([written, segment(factor=1, channels=1)], two, "stored")
+    assert torch.equal(whole.images, written.images) and torch.equal(whole.labels, written.labels)
+    # Number t * m + i is tile t of stored image i.
+    by_hand = [sum(written.soft_labels[t * 4 + i] for t in range(4)) / 4 for i in range(4)]
+    torch.testing.assert_close(whole.targets, torch.stack(by_hand))
+    assert hard.targets.tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    (plain,) = shown_parts([segment(channels=1)], two, "stored")
+    assert plain.targets is None
 
 
 @pytest.mark.parametrize("factor", [1, 2])

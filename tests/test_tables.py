@@ -15,7 +15,7 @@ from dasm.evaluate import Accuracy
 from dasm.images.png import from_png, to_png
 from dasm.machine.counts import Counts
 from dasm.storage.files import write_atomically
-from dasm.storage.results import write_results
+from dasm.storage.results import pass_on, write_results
 from dasm.tables import (
     read_segment,
     read_segments,
@@ -141,6 +141,15 @@ def test_results_are_one_row_per_network(tmp_path):
             ("mlp", 0, 0.1, 0.0, (0, 0, 0, 0), 70, 60, 50),
         ]
     ]
+
+
+def test_results_without_augmentation_have_a_column_of_their_own(tmp_path):
+    found = [Accuracy(seed=0, validation=0.5, test=0.5, right=(True, False), unaugmented=0.25)]
+    write_results(tmp_path / "r.parquet", {"mlp": found}, {"mlp": Counts()}, {"arm": "dasm"}, {})
+    pass_on(tmp_path / "r.parquet", tmp_path / "other.parquet", {"arm": "idc"}, {})
+    for name in ("r", "other"):
+        table, _ = read_table(tmp_path / f"{name}.parquet", "result/2")
+        assert table["unaugmented"].to_pylist() == [0.25]
 
 
 @given(st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))

@@ -25,6 +25,8 @@ def write_results(
 ) -> None:
     """Write the accuracies (in [0, 1]) of every architecture, and which test images each network classifies correctly.
 
+    A column `unaugmented` is there where the networks have been trained without augmentation as well.
+
     Args:
         path: Parquet file.
         results: architecture name to accuracies, one per seed.
@@ -41,6 +43,7 @@ def write_results(
             "validation": a.validation,
             "test": a.test,
             "test_right": list(a.right),
+            **({} if a.unaugmented is None else {"unaugmented": a.unaugmented}),
             **{name: getattr(costs[network], name) // len(accuracies) for name in _COSTS},
         }
         for network, accuracies in results.items()

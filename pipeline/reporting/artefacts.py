@@ -94,7 +94,8 @@ def read_states(root: Path, scope: Scope) -> dict[str, list[pd.DataFrame]]:
 
 def read_results(root: Path, scope: Scope) -> pd.DataFrame:
     """Read the benchmark of every prefix of every arm and of the full set: a row per network trained."""
-    columns = ["arm", "prefix_ipc", "network", "seed", "validation", "test", "torch_version", "device"]
+    shares = ["validation", "test", *(["unaugmented"] if scope.unaugmented else [])]
+    columns = ["arm", "prefix_ipc", "network", "seed", *shares, "torch_version", "device"]
     sizes: dict[int, int] = {}
     parts = []
     for arm, state in [*((arm, state) for arm in scope.arms for state in scope.states), (FULL, 0)]:
@@ -105,14 +106,14 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
         require(networks == sorted(scope.networks), f"{path}: must hold the networks of params.yaml", networks)
         twice = part[part.duplicated(["network", "seed"])]["seed"].tolist()
         require(not twice, f"{path}: must hold each network and seed once", twice)
-        inside = part[["validation", "test"]].apply(lambda column: column.between(0, 1)).all(axis=None)
+        inside = part[shares].apply(lambda column: column.between(0, 1)).all(axis=None)
         require(bool(inside), f"{path}: accuracies must be in [0, 1]", part["test"].tolist())
         prefix = sorted(set(part["prefix_ipc"]))
         sizes.setdefault(state, prefix[0])
         require(prefix == [sizes[state]], f"{path}: prefix_ipc must be {sizes[state]} as for the other arms", prefix)
         parts.append(part)
     results = pd.concat(parts, ignore_index=True)
-    return results.assign(**{name: 100 * results[name] for name in ("validation", "test")})
+    return results.assign(**{name: 100 * results[name] for name in shares})
 
 
 def read_ledger(root: Path, params: Mapping[str, Any], scope: Scope) -> pd.DataFrame:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dasm.errors import ConfigError, require
+from pipeline.reporting import rows
 from pipeline.reporting.holdings import MEASURES
 from pipeline.reporting.ranking import Difference, difference
 
 _KEYS = ["arm", "prefix_ipc"]
+_TYPES: dict[str, type] = {"arm": str, "prefix_ipc": int}
 
 
 def beside(table: Path) -> Path:
@@ -28,15 +29,7 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """
     parts = []
     for root, path in enumerate(paths):
-        rule = f"{path}: must be the holdings.csv of a report"
-        try:
-            part = pd.read_csv(path, dtype={**dict.fromkeys(MEASURES, float), "prefix_ipc": int, "arm": str})
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{rule} ({' '.join(str(error).split())})") from error
-        columns = [*_KEYS, *MEASURES]
-        require({*columns} <= {*part.columns}, f"{rule}, with {', '.join(columns)}", [*part.columns])
-        twice = [*part[part.duplicated(_KEYS)][_KEYS].itertuples(index=False, name=None)]
-        require(not twice, f"{path}: must have one row per {' and '.join(_KEYS)}", twice)
+        part = rows.read(path, "holdings.csv", _KEYS, {**_TYPES, **dict.fromkeys(MEASURES, float)})
         parts.append(part.melt(_KEYS, [*MEASURES], "measure").assign(root=root).dropna(subset="value"))
     whole = pd.concat(parts)
     common = whole.groupby([*_KEYS, "measure"])["root"].transform("nunique") == len(paths)
@@ -52,13 +45,13 @@ def summarise(values: pd.DataFrame) -> pd.DataFrame:
 
 def differences(values: pd.DataFrame) -> pd.DataFrame:
     """Return every arm minus every later one, paired over the root seeds, with 95 % t-intervals, by measure."""
-    rows = list[list[Any]]()
+    found = list[list[Any]]()
     for (prefix, measure), here in values.groupby(["prefix_ipc", "measure"], sort=False):
         wide = here.pivot(index="root", columns="arm", values="value")
         for arm, minus in combinations(here["arm"].unique(), 2):
             gap = _difference(wide[arm], wide[minus])
-            rows.append([prefix, measure, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
-    return pd.DataFrame(rows, columns=["prefix_ipc", "measure", "arm", "minus", "mean", "lower", "upper", "n"])
+            found.append([prefix, measure, arm, minus, gap.mean, gap.lower, gap.upper, gap.n])
+    return pd.DataFrame(found, columns=["prefix_ipc", "measure", "arm", "minus", "mean", "lower", "upper", "n"])
 
 
 def section(values: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Scope:
         segments: number of segments of a whole set.
         states: number of segments of every prefix that is benchmarked, ascending.
         scores: number of segments at every state that is scored, 0 first.
+        unaugmented: whether networks are trained without augmentation as well.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scope:
     segments: int
     states: tuple[int, ...]
     scores: tuple[int, ...]
+    unaugmented: bool = False
 
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
@@ -51,6 +53,7 @@ class Scope:
             segments=len(found["chain"]),
             states=tuple(sorted(params.value(study, "benchmark.states"))),
             scores=(0, *(link["next"] for link in found["rescore"])),
+            unaugmented=bool(params.value(study, "benchmark").get("protocol", {}).get("unaugmented", False)),
         )
 
     @property

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.names import FULL
 from pipeline.reporting.ranking import RANDOM, by_arm, differences
@@ -22,26 +24,27 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     ties for it, `below_random` a mean under that of the random coreset.
     `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
     the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
-    to 100. The full set has none of them.
+    to 100. The full set has none of them. Where networks have been trained without augmentation as well, `unaugmented`
+    is the mean of these, and `ars` the augmentation-robust score, from how far a set is above random images either way.
     """
     keys = ["network", "arm", "prefix_ipc"]
     order = {"network": scope.networks, "arm": (*scope.arms, FULL)}
     typed = results.assign(**{name: pd.Categorical(results[name], values) for name, values in order.items()})
+    again = {"unaugmented": ("unaugmented", "mean")} if scope.unaugmented else {}
     rows = typed.groupby(keys, observed=True).agg(
-        mean=("test", "mean"), std=("test", "std"), n=("test", "size"), validation_mean=("validation", "mean")
+        mean=("test", "mean"), std=("test", "std"), n=("test", "size"), validation_mean=("validation", "mean"), **again
     )
     # Equal accuracies in another order must tie.
     rows = rows.round(9).reset_index().astype({"network": str, "arm": str})
     peers = rows[rows["arm"] != FULL]
     highest = peers.groupby(["network", "prefix_ipc"])["mean"].transform("max")
-    chance = peers[peers["arm"] == RANDOM].set_index(["network", "prefix_ipc"])["mean"]
-    floor = rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
+    floor = _random(rows, "mean")
     full = rows[rows["arm"] == FULL].set_index("network")["mean"]
     ior, hlr = peers["mean"] - floor[peers.index], peers["network"].map(full) - peers["mean"]
     best = (peers["mean"] == highest).reindex(rows.index, fill_value=False)
     # As the same set gives the same trainings; other sets do not agree on all three, but one training may by chance.
     alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
-    return rows.assign(
+    found = rows.assign(
         best=best,
         only=best & ~(alike.reindex(rows.index, fill_value=False) & (rows["n"] > 1)),
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
@@ -49,12 +52,36 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
         hlr=hlr,
         lrs=label_robust_score(ior, hlr),
     )
+    if not scope.unaugmented:
+        return found
+    return found.assign(
+        ars=augmentation_robust_score(ior, (rows["unaugmented"] - _random(rows, "unaugmented"))[peers.index])
+    )
+
+
+def _random(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return what the random coreset has in a column, for every row of its network and size; else not a number."""
+    chance = rows[rows["arm"] == RANDOM].set_index(["network", "prefix_ipc"])[column]
+    return rows.set_index(["network", "prefix_ipc"]).index.map(chance.to_dict()).to_numpy(dtype=float)
 
 
 def label_robust_score(ior: pd.Series, hlr: pd.Series) -> pd.Series:
     """Return DD-Ranking's label-robust score at equal weights: 100 for all above and nothing below, 0 the reverse."""
+    return _in_one((ior - hlr) / 200)
+
+
+def augmentation_robust_score(ior: pd.Series, unaugmented: pd.Series) -> pd.Series:
+    """Return DD-Ranking's augmentation-robust score at equal weights, of points above random images with it, without.
+
+    It is 27 where a set is no better than random images.
+    """
+    return _in_one((ior + unaugmented) / 200)
+
+
+def _in_one(gain: pd.Series) -> pd.Series:
+    """Return from 0, for -1, to 100, for 1."""
     least, most = math.exp(-1), math.exp(1)
-    return 100 * (((ior - hlr) / 200).map(math.exp) - least) / (most - least)
+    return 100 * (gain.map(math.exp) - least) / (most - least)
 
 
 def paired(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:

@@ -1,16 +1,8 @@
 """Distil one segment of a control: without scores, and for a joint control the whole set of a prefix at once."""
 
-from pipeline import methods, params
-from pipeline.work import passed
+from pipeline.work import prefix
 
 
 def main(arm: str, k: int) -> None:
     """Make `data/distilled/<arm>/<k + 1>`; of a joint prefix that nobody asks for, only its size."""
-    study = params.read()
-    if methods.prefix_due(arm, k + 1):
-        # Deferred: a prefix that is passed over is written without the seconds that torch takes to import.
-        from pipeline.work.distillation import run
-
-        run("control", arm, k, windowed=False, joint=methods.is_joint(study, arm))
-    else:
-        passed.prefix("control", arm, k, methods.whole_plan(study, arm, k))
+    prefix.make("control", arm, k, windowed=False)

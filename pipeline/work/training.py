@@ -4,7 +4,7 @@ import shutil
 
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
-from dasm.segments import decoded_parts
+from dasm.segments import shown_parts
 from dasm.storage.networks import write_networks
 from dasm.tables import read_segments
 from pipeline import layout, methods, params
@@ -40,6 +40,7 @@ def run(arm: str, state: int) -> None:
                 shutil.copyfile(file, folder / file.name)
             twin.charge(entry)
         else:
-            networks = evaluators.train(decoded_parts(segments, real), state, seed, previous=before)
+            parts = shown_parts(segments, real, evaluators.images)
+            networks = evaluators.train(parts, state, seed, previous=before)
             write_networks(folder, networks)
         twins.record(entry, work, sorted(folder.glob("*.safetensors")))

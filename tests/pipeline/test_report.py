@@ -96,6 +96,31 @@ def test_the_label_robust_score_runs_from_nothing_to_a_hundred():
     assert summary.label_robust_score(ior, hlr).tolist() == pytest.approx([0, 26.894, 100], abs=1e-3)
 
 
+def test_sets_are_measured_without_augmentation_where_the_study_asks_for_it(copied):
+    rng = np.random.default_rng(1)
+    edit = copied / "params.yaml"
+    edit.write_text(edit.read_text().replace("protocol: {}", "protocol: {unaugmented: true}"))
+    with pytest.raises(ConfigError, match=r"dasm/1\.parquet: must have the columns arm, .*, unaugmented, .*, got"):
+        written(copied)
+    for path in (copied / "data/results").rglob("*.parquet"):
+        lower = 0.1 * rng.random()
+        rewrite(path, lambda rows, lower=lower: rows.__setitem__("unaugmented", rows["test"] - lower))
+    written(copied)
+    table = pd.read_csv(copied / "reports/toy/table.csv").set_index(["network", "arm", "prefix_ipc"])
+    idc, random, full = (table.loc["mlp", arm, size] for arm, size in (("idc", 4), ("random", 4), ("full", 0)))
+    beta = (idc["ior"] + idc["unaugmented"] - random["unaugmented"]) / 200
+    assert idc["ars"] == pytest.approx(100 * (math.exp(beta) - 1 / math.e) / (math.e - 1 / math.e), abs=1e-3)
+    assert random["ars"] == pytest.approx(26.894, abs=1e-3) and math.isnan(full["ars"])
+    page = (copied / "reports/toy/index.html").read_text()
+    assert f"<td>{idc['lrs']:.1f}</td><td>{idc['ars']:.1f}</td>" in page and page.count("ARS&nbsp;") == 2 * 3
+
+
+def test_the_augmentation_robust_score_runs_from_nothing_to_a_hundred():
+    either = pd.Series([-100.0, 0.0, 100.0])
+    assert summary.augmentation_robust_score(either, either).tolist() == pytest.approx([0, 26.894, 100], abs=1e-3)
+    assert summary.augmentation_robust_score(either, -either).tolist() == pytest.approx([26.894] * 3, abs=1e-3)
+
+
 def test_best_of_a_column_is_bold_and_the_full_set_never(study, page):
     lines = (study / "reports/toy/table.md").read_text().splitlines()
     bold = [line.split(" | ")[0] for line in lines if "**" in line and line.startswith("|")]

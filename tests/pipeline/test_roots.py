@@ -197,5 +197,5 @@ def test_what_are_no_holdings_is_refused(held_tables, tmp_path, text, said):
 
 def test_a_set_that_is_held_twice_is_refused(held_tables, tmp_path):
     edit(tmp_path / "holdings-1.csv", lambda table: pd.concat([table, table.head(1)]))
-    with pytest.raises(ConfigError, match=r"must have one row per arm and prefix_ipc, got \[\('dasm', 2\)\]"):
+    with pytest.raises(ConfigError, match=r"must have one row per arm, prefix_ipc, got \[\('dasm', 2\)\]"):
         roots.main(str(tmp_path), *map(str, held_tables))

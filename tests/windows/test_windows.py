@@ -15,6 +15,7 @@ from tests.handmade import difficulty_of, listed, progress
 # Options that have no default, and variants that are windows of their own.
 OPTIONS = {
     "anchor": {"window": {"name": "budget"}},
+    "blended": {"window": {"name": "budget"}},
     "group": {"sizes": [1, 1, 2]},
     "interleaved": {"planned_segments": 7},
     "linear": {"planned_segments": 7},

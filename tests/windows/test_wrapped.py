@@ -12,7 +12,9 @@ from dasm.errors import ConfigError
 from dasm.objective_parts.batches import RealBatches
 from dasm.windows.all import All
 from dasm.windows.anchor import Anchor
+from dasm.windows.blended import Blended
 from dasm.windows.budget import Budget
+from dasm.windows.frontier import Frontier
 from dasm.windows.linear import Linear
 from dasm.windows.random import Random
 from dasm.windows.soft import Soft
@@ -90,6 +92,27 @@ def test_a_soft_window_goes_class_by_class():
     assert torch.equal(first, second.flip(0))
 
 
+def test_a_blended_window_goes_by_the_mean_of_both_ranks():
+    # Ranks of state 0: 0, 1, 2, 3 quarters; of now: 3, 0, 1, 2. Mixed, in sixteenths: 3 3 7 11, 6 2 6 10, 9 1 5 9.
+    now = difficulty_of([9.0, 0.0, 1.0, 2.0], [0] * 4)
+    for share, halves in ((0.25, [0, 1, 2, 3]), (0.5, [1, 0, 2, 3]), (0.75, [2, 0, 1, 3])):
+        kept = Blended(window=Budget(width=0.25), share=share)
+        for prefix in (0, 5, 10):
+            place = {0: 0, 5: 1.5, 10: 3}[prefix]
+            expected = [float(place <= rank < place + 1) for rank in halves]
+            assert kept(now, progress(FOUR, prefix)).tolist() == expected
+
+
+@given(class_sizes, st.integers(0, 10), st.integers(0, 99))
+def test_blending_none_is_static_and_blending_all_is_the_window_alone(sizes, prefix, seed):
+    now, then = some_difficulty(sizes, seed), some_difficulty(sizes, seed + 1)
+    then = replace(then, labels=now.labels)
+    for window in (Budget(), Frontier(width=0.4)):
+        none, every = (Blended(window=window, share=share)(now, progress(then, prefix)) for share in (0.0, 1.0))
+        assert torch.equal(none, Static(window=window)(now, progress(then, prefix)))
+        assert torch.equal(every, window(now, progress(then, prefix)))
+
+
 @given(class_sizes, st.integers(1, 100), st.integers(0, 99))
 def test_a_random_window_keeps_as_many_images_as_the_budget_begins_with(sizes, width, seed):
     difficulty = some_difficulty(sizes, seed)
@@ -136,6 +159,7 @@ def test_every_segment_and_every_class_draws_its_own(ranks):
     ("make", "rule"),
     [
         (lambda: Anchor(window=All(), share=1.1), r"share must be in \[0, 1\], got 1.1"),
+        (lambda: Blended(window=All(), share=-0.1), r"share must be in \[0, 1\], got -0.1"),
         (lambda: Soft(window=All(), spread=0.0), "spread must be > 0, got 0.0"),
         (lambda: Random(width=0.0), r"width must be in \(0, 1\], got 0.0"),
     ],

@@ -201,6 +201,21 @@ def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done
     assert done == ["distil_segment", "write_networks"] * 2
 
 
+@pytest.mark.parametrize("images", ["decoded", "stored"])
+def test_evaluators_learn_the_images_that_the_study_names(done, monkeypatch, images):  # noqa: ARG001
+    evaluator, matching = {**STUDY["evaluator"], "images": images}, {**STUDY["matching"], "factor": 2}
+    study = {**STUDY, "evaluator": evaluator, "matching": matching}
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, "cpu"))
+    learnt, train_all = [], training.Evaluators.train
+    spy = lambda self, parts, *rest, **more: learnt.append(parts) or train_all(self, parts, *rest, **more)  # noqa: E731
+    monkeypatch.setattr(training.Evaluators, "train", spy)
+    stored = distil("alone").images
+    training.run("alone", 1)
+    ((part,),) = learnt
+    assert len(part) == len(stored) * (4 if images == "decoded" else 1)
+    assert torch.equal(part.images, stored) == (images == "stored")
+
+
 @pytest.mark.parametrize("due", [(1, 2), (2,)], ids=["every prefix", "the whole set"])
 def test_a_joint_arm_distils_what_is_asked_for_under_the_window_of_state_0(done, monkeypatch, due):
     """What a study of one segment, as large and as long as all of them, distils under its first window."""
