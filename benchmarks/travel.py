@@ -99,7 +99,11 @@ def wanted(study: str) -> Iterator[Path]:
     """Yield what may travel, the most wanted first; whatever there is of it."""
     data = Path("data")
     done = Path(".checkpoints/walk")
-    first = [Path("reports", study), *(data / name for name in ("ledger", "results", "difficulty", "diagnosis")), done]
+    first = [
+        Path("reports", study),
+        *(data / name for name in ("ledger", "results", "difficulty", "diagnosis", "labeller")),
+        done,
+    ]
     unfinished = sorted(done.parent.glob("*.safetensors"))
     # An arm is of use only with all its states, which share their files. Real images are picked anew in seconds: last.
     found = params.read()

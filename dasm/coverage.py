@@ -30,7 +30,8 @@ class Coverage:
     def __init__(self, real: Float[Tensor, "n d"]) -> None:
         """Take the features of n real images."""
         self._real = real
-        self._same = _SAME * float((real - real.mean(0)).norm(dim=1).mean())
+        #: Distance up to which two images are one and the same.
+        self.same = _SAME * float((real - real.mean(0)).norm(dim=1).mean())
         self._radii: dict[int, tuple[Tensor, Tensor]] = {}
 
     def of(self, apart: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
@@ -39,7 +40,7 @@ class Coverage:
         Args:
             apart: `distances` of the real images from the set's images of this class, at least one of these.
         """
-        others = apart.amin(1) > self._same
+        others = apart.amin(1) > self.same
         count = int(others.sum())
         covered = torch.full((len(self._real),), torch.nan, dtype=torch.float64)
         if count == 1:

@@ -36,7 +36,8 @@ class SegmentDiagnosis:
     Attributes:
         images: training images per class.
         difficulty: mean rank fraction in [0, 1) of the five real images of the class that are nearest to each of its
-            training images; 0.5 where they are neither easy nor hard.
+            training images, other than the image itself; to be compared with that of real images drawn at random, which
+            is below 0.5 where easy images lie closer together. Not a number where there is no other real image.
         similarity: mean cosine of two of its training images of a class; 0 as of real images, 1 where all are alike;
             not a number for a single one.
         overlap: mean cosine of its training images with those of the segments before it; not a number for the first.
@@ -139,8 +140,10 @@ class Landmarks:
         return torch.stack([held if len(s) and s.isnan().all() else s.nanmean() for s in shares])
 
     def _difficulty(self, label: int, apart: Float[Tensor, "n m"]) -> Tensor:
-        near = apart.topk(min(_NEIGHBOURS, len(apart)), dim=0, largest=False)
-        return self._rank[label][near.indices].mean()
+        # A real image that the set holds is its own neighbour, and would say of itself where it lies.
+        others = apart.masked_fill(apart <= self._covers[label].same, torch.inf)
+        near = others.topk(min(_NEIGHBOURS, len(others)), dim=0, largest=False)
+        return self._rank[label][near.indices].masked_fill(near.values.isinf(), torch.nan).nanmean()
 
     def _centred(self, label: int, images: Tensor) -> Float[Tensor, "m d"]:
         return F.normalize((images - self._real[label].mean(0)).double(), dim=1)

@@ -14,7 +14,7 @@ import pkgutil
 import traceback
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -60,6 +60,25 @@ def available(kind: type) -> list[str]:
 def name_of(part: object) -> str:
     """Return the name of a plug-in: that of the file in which its class is."""
     return type(part).__module__.rpartition(".")[2]
+
+
+def modules_of(built: object) -> Iterator[str]:
+    """Yield the modules of the dataclasses that a value consists of, plug-ins among them, field by field."""
+    if dataclasses.is_dataclass(built):
+        yield type(built).__module__
+        for field in dataclasses.fields(built):
+            yield from modules_of(getattr(built, field.name))
+    elif isinstance(built, tuple | list):
+        for item in built:
+            yield from modules_of(item)
+
+
+def spelled(built: object) -> str:
+    """Return all that tells a value from another: its options, and the files of its plug-ins, who are their names.
+
+    Classes of two files may be called alike, which is all that `repr` says of them.
+    """
+    return f"{built!r} of {', '.join(modules_of(built))}"
 
 
 def find(kind: type[T], name: object, where: str) -> type[T]:

@@ -18,6 +18,9 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "coresets": ("coreset",),
 }
 
+# Options that make no difference where nothing has been distilled yet.
+_LATER = {"evaluator": ("steps", "start", "order", "images"), "experts": ("prefix_steps", "prefix_recipe")}
+
 
 def block(study: Mapping[str, Any], arm: str, name: str) -> Any:  # noqa: ANN401 - plain values
     """Return the options of one block of an arm: the shared ones, changed by `method.<arm>.<name>`."""
@@ -62,13 +65,20 @@ def is_joint(study: Mapping[str, Any], arm: str) -> bool:
     return bool(_departures(study, arm).get("joint", False))
 
 
+def at_first(block: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the options of the block `evaluator` or `experts` that count where nothing has been distilled yet."""
+    if options is None:
+        return None
+    return {name: value for name, value in options.items() if name not in _LATER[block]}
+
+
 def experts_due(arm: str, state: int) -> tuple[bool, str]:
     """Return what the blueprint says of the experts of a state of an arm, or of `real`, those of all first segments.
 
     Returns:
         Whether they have to be trained; and why not, where an arm that follows experts has no use for these.
     """
-    file = "experts.json" if arm == "real" else f"arms/{arm}/experts/{state}.json"
+    file = "experts_real.json" if arm == "real" else f"arms/{arm}/experts/{state}.json"
     found = json.loads((layout.BLUEPRINT / file).read_text())
     return bool(found["experts"]), str(found.get("because", ""))
 

@@ -16,7 +16,7 @@ from dasm.networks import Network
 from dasm.plugins import build, name_of
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
-from pipeline import methods
+from pipeline import methods, params
 from pipeline.names import NAME_RULE, TAKEN, is_name
 
 #: Blocks that an arm is made of, and those that the whole study shares, by name.
@@ -130,6 +130,7 @@ def parse(study: Mapping[str, Any]) -> Study:
     """
     whole = build(Study, {name: block for name, block in study.items() if name != "method"}, "params.yaml")
     methods.check(study)
+    params.value(study, "matching.factor")  # which dvc.yaml names, so the library's default does not do
     for arm in whole.arms:
         evaluator = methods.section(study, arm, "evaluator", Evaluators)
         selection = methods.section(study, arm, "selection", Selection)

@@ -105,11 +105,22 @@ def test_similarity_is_inside_a_segment_and_overlap_with_those_before():
 
 def test_the_difficulty_of_a_segment_is_that_of_its_five_nearest_real_images():
     real = vectors([n / 20 for n in range(20)])
-    first, second, third = diagnosed(real, vectors([0.0]), vectors([0.95, 0.95]), vectors([0.0, 0.95])).segments
+    low, high = 0.001, 0.949
+    first, second, third = diagnosed(real, vectors([low]), vectors([high, high]), vectors([low, high])).segments
     assert first.difficulty == pytest.approx((0 + 1 + 2 + 3 + 4) / 5 / 20)
     assert second.difficulty == pytest.approx((15 + 16 + 17 + 18 + 19) / 5 / 20)
     assert third.difficulty == pytest.approx((2 + 17) / 2 / 20)
     assert [segment.images for segment in (first, second, third)] == [1, 2, 2]
+
+
+def test_a_real_image_that_the_set_holds_is_no_neighbour_of_itself():
+    real = vectors([n / 20 for n in range(20)])
+    first, second = diagnosed(real, vectors([0.0]), vectors([0.0, 0.949])).segments
+    assert first.difficulty == pytest.approx((1 + 2 + 3 + 4 + 5) / 5 / 20)
+    assert second.difficulty == pytest.approx((3 + 17) / 2 / 20)
+    # As many as there are; and none at all for the one image of a class.
+    (few,) = diagnosed(vectors([0.0, 0.1, 0.2, 0.5], [0, 0, 0, 1]), vectors([0.1, 0.5], [0, 1])).segments
+    assert few.difficulty == pytest.approx((0 + 2) / 2 / 3)
 
 
 def test_the_order_of_the_real_images_does_not_matter():

@@ -51,9 +51,11 @@ def _middles(features: Float64[Tensor, "n d"], count: int, restarts: int, stream
     # Deferred: scikit-learn takes a second to import.
     from sklearn.cluster import KMeans as Clustering
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     clustering = Clustering(count, n_init=restarts, random_state=stream % 2**32)
-    with warnings.catch_warnings():
+    # Alone: it adds up what its threads found in the order in which they end.
+    with warnings.catch_warnings(), threadpool_limits(1):
         # Fewer different images than clusters leave clusters empty, which is seen to below.
         warnings.simplefilter("ignore", ConvergenceWarning)
         clusters = torch.from_numpy(clustering.fit_predict(features.numpy())).long()

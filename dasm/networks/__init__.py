@@ -19,8 +19,9 @@ from dasm.machine.flops import watched
 from dasm.machine.precision import Precision, answers, products
 from dasm.types import LabelledImages
 
-# On a CPU: large enough to keep two cores busy, small enough for 224-pixel images on a 4 GiB machine.
-_PREDICT_BATCH = 500
+# On a CPU: large enough to keep two cores busy. Of images with more numbers than 3 x 64 x 64, fewer if the largest
+# output of a layer takes more than a sixteenth of this memory, whatever the machine has.
+_PREDICT_BATCH, _PREDICT_SMALL, _PREDICT_MEMORY = 500, 3 << 12, 1 << 34
 # On a GPU the largest output of a layer may take this share of its memory, and this many numbers: kernels count them in
 # 32 bits. Of all of its memory, free or not: last bits depend on the size of a batch, and must not on the company. Not
 # measured.
@@ -149,8 +150,12 @@ def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: Labelle
     try:
         with torch.inference_mode(), products(network.precision, device.type):
             one = data.mean.new_zeros(1, *data.image_shape)
-            memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-            size = _PREDICT_BATCH if memory is None else fitting(network, one, memory)
+            if device.type == "cuda":
+                size = fitting(network, one, torch.cuda.mem_get_info(device)[1])
+            elif one.numel() <= _PREDICT_SMALL:
+                size = _PREDICT_BATCH
+            else:
+                size = min(_PREDICT_BATCH, fitting(network, one, _PREDICT_MEMORY))
             indices = torch.arange(len(data), device=device).split(size)
             rows = [answers(answer, data.inputs(batch), network.precision) for batch in indices]
     finally:
@@ -159,7 +164,7 @@ def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: Labelle
 
 
 def fitting(network: Classifier, one: Float[Tensor, "1 c h w"], memory: int) -> int:
-    """Return how many images like `one` a batch may have on a GPU of so many bytes, by the largest layer."""
+    """Return how many images like `one` a batch may have on a machine of so many bytes, by the largest layer."""
     with counts.aside(), watched(network) as seen:
         network(one)
     largest = max(seen.largest, one.numel() * one.element_size())

@@ -98,11 +98,13 @@ class RealBatches:
             return members
         # A second or more of imports, for those who ask for it.
         from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
 
         features = finite(embed(network, self.data.subset(members)).cpu(), "features of real images")
         means = KMeans(count, n_init=1, random_state=stream % 2**32)
         weights = self._weights[label].numpy()
-        clusters = torch.from_numpy(means.fit_predict(features.numpy(), sample_weight=weights))
+        with threadpool_limits(1):  # it adds up what its threads found in the order in which they end
+            clusters = torch.from_numpy(means.fit_predict(features.numpy(), sample_weight=weights))
         distances = torch.from_numpy(means.transform(features.numpy()))
         found = [torch.nonzero(clusters == number).flatten() for number in range(count)]
         nearest = [rows[distances[rows, number].argmin()] for number, rows in enumerate(found) if len(rows)]

@@ -78,10 +78,15 @@ def distance(synthetic: Sequence[Tensor], real: Sequence[Tensor], metric: str) -
         return torch.stack([(s - r).square().sum() for s, r in pairs]).sum()
     if metric == "l1":
         return torch.stack([(s - r).abs().sum() for s, r in pairs]).sum()
-    # 1e-6 as in IDC, where a channel can have no gradient at all.
-    return torch.stack(
-        [(1 - F.cosine_similarity(s.flatten(1), r.flatten(1), dim=1, eps=1e-6)).sum() for s, r in pairs]
-    ).sum()
+    return row_distance(synthetic, real)
+
+
+def row_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Return the sum of 1 - cosine over the rows of pairs of weight gradients of shape (out, …)."""
+    rows = [(s.flatten(1), r.flatten(1)) for s, r in zip(synthetic, real, strict=True)]
+    # 1e-6 as in DC and IDC, where a row can have no gradient at all.
+    cosines = [(s * r).sum(1) / (s.norm(dim=1) * r.norm(dim=1) + 1e-6) for s, r in rows]
+    return torch.stack([(1 - cosine).sum() for cosine in cosines]).sum()
 
 
 def chain_gradients(chain: Chain, images: Float[Tensor, "k b c h w"], labels: Int64[Tensor, " k"]) -> list[Tensor]:

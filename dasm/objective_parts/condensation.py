@@ -7,7 +7,6 @@ again, and so on for `outer` pixel updates; then the next network is drawn.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from dasm.formation import decoded_count
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.objective_parts.classwise import loss_gradients
+from dasm.objective_parts.classwise import loss_gradients, row_distance
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objective_parts.student import Student
 from dasm.pixels import PixelRule
@@ -157,11 +156,3 @@ def weight_gradients(
     """
     weights = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     return loss_gradients(network, weights, images, label, transform, differentiable=differentiable)
-
-
-def row_distance(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Return the sum of 1 - cosine over the rows of pairs of weight gradients of shape (out, …)."""
-    rows = [(s.flatten(1), r.flatten(1)) for s, r in zip(synthetic, real, strict=True)]
-    # 1e-6 as in DC, where a row can have no gradient at all.
-    cosines = [(s * r).sum(1) / (s.norm(dim=1) * r.norm(dim=1) + 1e-6) for s, r in rows]
-    return torch.stack([(1 - cosine).sum() for cosine in cosines]).sum()

@@ -1,10 +1,11 @@
 """What methods that match features share: augmented pairs of batches, class means, and what hidden layers say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dasm.errors import ConfigError
 from dasm.machine import ranks
@@ -12,6 +13,8 @@ from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.shared import SharedTransforms
 
+# Image pixels in one batch at most: 4,096 images of 32 x 32, whose first layer of 128 channels takes 2 GiB.
+_BATCH_PIXELS = 1 << 22
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Sigmoid, nn.Tanh)
 
 
@@ -39,6 +42,33 @@ def siamese_pairs(
         sides = real.draw(label, sizes[0], iteration), synthetic.draw(label, sizes[1], iteration)
         first, second = (transform.repeat(len(images))(images) for images in sides)
         yield first, second
+
+
+def normalises_batches(network: nn.Module) -> bool:
+    """Return whether what a network says of an image depends on the batch that it is in, in training."""
+    return any(isinstance(layer, _BatchNorm) for layer in network.modules())
+
+
+def groups(batches: Iterable[tuple[Tensor, ...]], *, whole: bool = False) -> Iterator[tuple[tuple[Tensor, ...], ...]]:
+    """Yield batches of one class after the other in groups that go through a network together.
+
+    Args:
+        batches: of each class one or more, of images alike, at least one class.
+        whole: put all classes into one group, as they belong where batches are normalised. Otherwise a group has as
+            many classes as memory allows for any of its sides, at least one.
+
+    Yields:
+        For each side the batches of the group's classes, in their order.
+    """
+    group, images = list[tuple[Tensor, ...]](), 0
+    for sides in batches:
+        size = max(map(len, sides))
+        if group and not whole and (images + size) * sides[0][0, 0].numel() > _BATCH_PIXELS:
+            yield tuple(zip(*group, strict=True))
+            group, images = [], 0
+        group.append(sides)
+        images += size
+    yield tuple(zip(*group, strict=True))
 
 
 def class_means(features: Float[Tensor, "b ..."], sizes: Sequence[int]) -> Float[Tensor, "k d"]:

@@ -32,8 +32,9 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation
 from dasm.errors import at_least, require
+from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
-from dasm.objective_parts.features import class_means, layer_features, siamese_pairs
+from dasm.objective_parts.features import class_means, groups, layer_features, normalises_batches, siamese_pairs
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objective_parts.student import Student
 from dasm.objectives import Objective, State, Surroundings
@@ -107,9 +108,7 @@ class CAFE(Objective):
         )
         theirs, ours = zip(*pairs, strict=True)
         network, sizes = state.student.network, [len(images) for images in theirs]
-        with torch.no_grad():
-            layers, embedding = layer_features(network, torch.cat(theirs))
-            targets = [class_means(features, sizes) for features in (*layers, embedding)]
+        targets, embedding = _targets(network, theirs)
         layers, own = layer_features(network, torch.cat(ours))
         means = [class_means(features, [len(images) for images in ours]) for features in (*layers, own)]
         yield self._alignment(means, targets) + self.discrimination * _discrimination(embedding, means[-1], sizes)
@@ -119,6 +118,18 @@ class CAFE(Objective):
         weights = [*(self.layer_weights + deep)[: len(means) - 1], self.embedding_weight]
         parts = zip(weights, means, targets, strict=True)
         return torch.stack([weight * (mean - target).square().sum() for weight, mean, target in parts]).sum()
+
+
+@torch.no_grad()
+def _targets(network: Classifier, real: Sequence[Tensor]) -> tuple[list[Float[Tensor, "k d"]], Float[Tensor, "b e"]]:
+    """Return the class means of every layer and of the embedding, and the embedding of every image."""
+    found: list[list[Tensor]] = []
+    embeddings: list[Tensor] = []
+    for (images,) in groups(((batch,) for batch in real), whole=normalises_batches(network)):
+        layers, embedding = layer_features(network, torch.cat(images))
+        found.append([class_means(features, [len(batch) for batch in images]) for features in (*layers, embedding)])
+        embeddings.append(embedding)
+    return [torch.cat(means) for means in zip(*found, strict=True)], torch.cat(embeddings)
 
 
 def _discrimination(
@@ -162,7 +173,11 @@ class _Watched:
         self._tests += 1
         network = self.student.network
         network.eval()  # or batch normalisation would learn from a test
-        answers = network(torch.cat(images)).argmax(1).split([len(batch) for batch in images])
+        answers = [
+            answer
+            for (some,) in groups((batch,) for batch in images)
+            for answer in network(torch.cat(some)).argmax(1).split([len(batch) for batch in some])
+        ]
         network.train()
         shares = torch.stack([(found == label).double().mean() for label, found in enumerate(answers)])
         return sum(shares.tolist()) / len(images)

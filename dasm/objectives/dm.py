@@ -13,14 +13,13 @@ should lie where that of the real set lies. No network is ever trained. Differen
 DM's learning rate of the pixels is 1, but 10 for CIFAR-10 from 100 images per class on, over 20,000 updates.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
@@ -28,16 +27,13 @@ from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
-from dasm.objective_parts.features import class_means, siamese_pairs
+from dasm.objective_parts.features import class_means, groups, normalises_batches, siamese_pairs
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.steps.blocks import brought
 from dasm.train import Trainer
 from dasm.types import LabelledImages
-
-# Image pixels in one batch at most: 4,096 images of 32 x 32, whose first layer of 128 channels takes 2 GiB.
-_BATCH_PIXELS = 1 << 22
 
 
 @final
@@ -69,7 +65,7 @@ class DM(Objective):
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:  # noqa: ARG002
         state = _Networks(real, trainer, SharedTransforms(self.augmentation, real, stream))
-        if ranks.count() > 1 and _normalises_batches(state.fresh(stream)):
+        if ranks.count() > 1 and normalises_batches(state.fresh(stream)):
             raise ConfigError("objective: dm sees all classes in one batch-normalised batch, which cannot be split")
         return state
 
@@ -88,31 +84,11 @@ class DM(Objective):
         if not ranks.mine(real.data.num_classes):
             return
         network = state.fresh(rng.derive(draw, "network"))
-        height, width = real.data.image_shape[1:]
-        limit = None if _normalises_batches(network) else _BATCH_PIXELS // (height * width)
-        for group in _groups(pairs, limit):
-            theirs, ours = zip(*group, strict=True)
+        for theirs, ours in groups(pairs, whole=normalises_batches(network)):
             with torch.no_grad():
                 target = class_means(network.features(torch.cat(theirs)), [len(images) for images in theirs])
             means = class_means(network.features(torch.cat(ours)), [len(images) for images in ours])
             yield (means - target).square().sum()
-
-
-def _normalises_batches(network: nn.Module) -> bool:
-    return any(isinstance(layer, _BatchNorm) for layer in network.modules())
-
-
-def _groups(pairs: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    # Classes in their order, as many as hold `limit` images on either side, at least one; all of them without a limit.
-    group, images = list[tuple[Tensor, Tensor]](), 0
-    for pair in pairs:
-        size = max(map(len, pair))
-        if group and limit is not None and images + size > limit:
-            yield group
-            group, images = [], 0
-        group.append(pair)
-        images += size
-    yield group
 
 
 @final

@@ -2,7 +2,8 @@
 
 It keeps what is matched near the mean of the class, which SeqMatch (arXiv 2311.01570) and PDD (arXiv 2310.06982) match
 alone. The weights of a class are a mixture: `share` of them spread over every image, the rest as the wrapped window has
-it; the share of a batch holds on average.
+it; the share of a batch holds on average. What a segment starts from is chosen by the same weights, so that some of
+these images lie outside of the window too (not with `matching.windowed: matching`).
 """
 
 from dataclasses import dataclass

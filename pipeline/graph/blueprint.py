@@ -6,21 +6,21 @@ cannot look up the objective of an arm and then the file of that objective; a fi
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dasm.coresets import Coreset
 from dasm.evaluators import Evaluators
 from dasm.matching import Matching
+from dasm.plugins import modules_of
 from dasm.selection import Selection
 from pipeline import layout, methods
 from pipeline.graph import sets, steady
 from pipeline.graph.needs import needs
 from pipeline.graph.networks import networks
 from pipeline.graph.sources import closure, digests
-from pipeline.study import KINDS, SHARED, Study, parse
+from pipeline.study import KINDS, Study, parse
 
 # Of the report; no Python, so no import leads to them.
 _TEMPLATES = ("*.css", "*.html", "table.md", "means.md", "ranking.md")
@@ -28,6 +28,8 @@ _TEMPLATES = ("*.css", "*.html", "table.md", "means.md", "ranking.md")
 
 def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str, str]:
     """Check a study and write its blueprint: `code/<stage>`, the shared blocks, and `arms/<arm>/<block>`.
+
+    `teacher` and `experts_real` are the shared blocks `evaluator` and `experts` without what only later states use.
 
     `arms/<arm>/experts/<n>` says of a scored arm whether the experts of state n have to be trained, and
     `arms/<arm>/prefix/<n>` whether it has to be distilled, and of a joint one how large it is; a file per
@@ -46,7 +48,11 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
         ConfigError: anything wrong with the study.
     """
     whole = parse(study)
-    parts: dict[str, Any] = {name: _part(getattr(whole, name), _options(study, name)) for name in SHARED}
+    parts: dict[str, Any] = {}
+    for name in ("data", "experts", "benchmark"):
+        parts[name] = _part(getattr(whole, name), _options(study, name))
+    for block, first in (("evaluator", "teacher"), ("experts", "experts_real")):
+        parts[first] = _part(getattr(whole, block), methods.at_first(block, study[block]))
     shared = False
     for group, blocks in methods.BLOCKS.items():
         for arm in study[group]:
@@ -66,7 +72,8 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
                     parts |= _experts(whole, study, arm, follows) if group == "arms" else {}
                 if isinstance(built, Selection | Evaluators) and methods.is_joint(study, arm):
                     parts[f"arms/{arm}/{block}"] |= {"joint": True}  # its window is never another
-    parts["experts"]["experts"] = shared
+    for name in ("experts", "experts_real"):
+        parts[name]["experts"] = shared
     parts |= {"needs": needs(whole, study), "networks": networks(whole, study)}
     parts[steady.NAME] = steady.said(study)
     for file in sorted(Path("pipeline/stages").glob("[!_]*.py")):
@@ -114,18 +121,7 @@ def _options(study: Mapping[str, Any], name: str) -> object:
 
 def _part(built: object, options: object) -> dict[str, Any]:
     # What the pipeline does with it is in the code of the stages; its own types only check.
-    return {"options": options, "sources": digests(closure(_modules(built), packages=("dasm",)))}
-
-
-def _modules(built: object) -> Iterator[str]:
-    """Yield the modules of the dataclasses that a value consists of, plug-ins among them."""
-    if is_dataclass(built):
-        yield type(built).__module__
-        for field in fields(built):
-            yield from _modules(getattr(built, field.name))
-    elif isinstance(built, tuple | list):
-        for item in built:
-            yield from _modules(item)
+    return {"options": options, "sources": digests(closure(modules_of(built), packages=("dasm",)))}
 
 
 def _stage(file: Path) -> dict[str, str]:

@@ -149,5 +149,6 @@ def _entry(path: Path) -> dict[str, Any]:
         "number": int(number[0]) if number else -1,
         "distances": entry.get("distances") or [],
         "taken_from": entry.get("taken_from", ""),
+        "done": (entry.get("work", path.stem), entry.get("origin", path.stem)),
         "passed": entry.get("passed", False),
     }

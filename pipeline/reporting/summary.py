@@ -160,8 +160,12 @@ def cost(ledger: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def shared(ledger: pd.DataFrame) -> dict[str, float]:
-    """Return how many stages took their work over from another arm, and how long it had taken; nothing if none did."""
-    taken = ledger[ledger["taken_from"] != ""]
+    """Return how many stages took over work that is in the ledger already, and how long it had taken; nothing if none.
+
+    Work of an arm that is no more, or has changed since, is not: whoever has it first stands for it.
+    """
+    own = ledger["taken_from"] == ""
+    taken = ledger[~own & (ledger["done"].isin(ledger["done"][own]) | ledger["done"].duplicated())]
     return {"stages": len(taken), "seconds": float(taken["seconds"].sum())} if len(taken) else {}
 
 

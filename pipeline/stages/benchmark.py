@@ -26,7 +26,7 @@ def main(arm: str, state: int) -> None:
         params.value(study, "seed"),
         study["threads"],
         device,
-        code=__name__,
+        code=(__name__,),
         tensors=[task.train.mean, task.train.std, *real, *tensors, *tensors_of([teacher] if teacher else [])],
     )
     own_entry = f"benchmark-{arm}-{state}"

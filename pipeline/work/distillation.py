@@ -12,7 +12,7 @@ from dasm.errors import ConfigError
 from dasm.images.store import read_split
 from dasm.machine import ranks
 from dasm.matching import Matching
-from dasm.plugins import build
+from dasm.plugins import build, spelled
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.storage import lineage
 from dasm.storage.trajectories import Trajectories
@@ -118,10 +118,10 @@ def _identity(
     effective = matching.effective(prefix=bool(prefix), windowed=windowed)
     values, tensors = twins.described(prefix)
     return runtime.identity(
-        repr(effective),
+        spelled(effective),
         asdict(plan),
         values,
         *more,
-        code=__name__,
+        code=(__name__, *(["pipeline.work.experts"] if matching.objective.needs_experts else [])),
         tensors=[real.images, real.labels, real.mean, real.std, weights, *tensors, *((rank,) if windowed else ())],
     )

@@ -31,8 +31,8 @@ def distilled(
 
 def followed(study: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
     """Return what the experts of a segment depend on; those of a first one, or a joint one, have no prefix to learn."""
-    late = ("prefix_steps", "prefix_recipe") if first else ()
-    return {name: value for name, value in params.value(study, "experts").items() if name not in late}
+    options = params.value(study, "experts")
+    return dict(methods.at_first("experts", options) or {}) if first else dict(options)
 
 
 def picked(study: Mapping[str, Any], arm: str, ipc: int) -> dict[str, Any]:

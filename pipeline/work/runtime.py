@@ -119,12 +119,12 @@ def checkpoint(name: str, work: str) -> Checkpoint:
     return Checkpoint(Path(".checkpoints") / f"{name}-{work}.safetensors", every_seconds=every)
 
 
-def identity(*values: object, code: str, tensors: Iterable[Tensor]) -> str:
+def identity(*values: object, code: Iterable[str], tensors: Iterable[Tensor]) -> str:
     """Return a hash of all that a result depends on: values, tensors, source files, torch's version.
 
     Args:
         values: plain ones.
-        code: module of the pipeline that does the work; what it imports of the pipeline counts too, and the whole
+        code: modules of the pipeline that do the work; what they import of the pipeline counts too, and the whole
             library, in which plug-ins are found by name.
         tensors: read piece by piece, because real images that are mapped from a file may be more than memory holds.
     """
@@ -132,7 +132,7 @@ def identity(*values: object, code: str, tensors: Iterable[Tensor]) -> str:
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
     root = Path(__file__).parents[2]
-    made_by = sources.digests(sources.closure([code], root, ("pipeline",)), root)
+    made_by = sources.digests(sources.closure(code, root, ("pipeline",)), root)
     whole.update(json.dumps([values, torch.__version__, made_by, *several], sort_keys=True, default=str).encode())
     for tensor in tensors:
         # Two tensors are not one of the same bytes.

@@ -4,6 +4,7 @@ import shutil
 
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
+from dasm.plugins import spelled
 from dasm.segments import shown_parts
 from dasm.storage.networks import write_networks
 from dasm.tables import read_segments
@@ -23,13 +24,13 @@ def run(arm: str, state: int) -> None:
     before = trained(read_networks(layout.evaluators(arm, state - 1), evaluators, real)) if warm else []
     values, tensors = twins.described(segments)
     work = runtime.identity(
-        repr(evaluators),
+        spelled(evaluators),
         values,
         state,
         seed,
         study["threads"],
         device,
-        code=__name__,
+        code=(__name__,),
         tensors=[real.mean, real.std, *tensors, *tensors_of(before)],
     )
     own_entry = f"train-{arm}-{state}"

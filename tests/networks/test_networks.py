@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from dasm.errors import ConfigError
-from dasm.networks import halvings, predict
+from dasm.networks import embed, halvings, predict
+from dasm.networks.convnet import ConvNet
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 from tests.handmade import equal_states, with_batch_norm
@@ -201,6 +202,17 @@ def test_prediction_in_batches_keeps_the_order(monkeypatch, blobs):
     whole = predict(with_batch_norm(), blobs)
     monkeypatch.setattr("dasm.networks._PREDICT_BATCH", 7)
     torch.testing.assert_close(predict(with_batch_norm(), blobs), whole)
+
+
+@pytest.mark.parametrize(("small", "sizes"), [(64, [48]), (63, [5] * 9 + [3])])
+def test_of_large_images_a_batch_has_as_many_as_a_small_machine_holds(monkeypatch, blobs, small, sizes):
+    """The largest output, of 4 channels of 8 x 8 numbers, takes a kibibyte, and a sixteenth of 80 holds five."""
+    classifier, seen = ConvNet(width=4, depth=1).build((1, 8, 8), 3, 0), []
+    monkeypatch.setattr("dasm.networks._PREDICT_SMALL", small)
+    monkeypatch.setattr("dasm.networks._PREDICT_MEMORY", 80 << 10)
+    classifier.body.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert len(embed(classifier, blobs)) == len(blobs) == 48
+    assert seen == [*([1] if small < 64 else []), *sizes], "one image is looked at first, to see how much it takes"
 
 
 @pytest.mark.parametrize(

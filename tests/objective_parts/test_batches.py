@@ -5,8 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
+from dasm.coresets.k_means import _middles
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
@@ -227,6 +230,21 @@ def test_a_network_that_has_diverged_has_no_representatives():
     lost = RealBatches(data=replace(data, mean=torch.full((1,), torch.nan)), weights=torch.ones(len(data)), stream=0)
     with pytest.raises(ConfigError, match=r"^features of real images must be finite, got \d+ of \d+ that are not"):
         lost.representatives(0, 3, LOOKING, 0)
+
+
+def test_clusters_are_found_by_one_thread(monkeypatch):
+    """Of several, each adds what it found to a sum, in the order in which they end: another one every time."""
+    threads, fit = [], KMeans.fit_predict
+
+    def spy(self, *arguments, **options):
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, *arguments, **options)
+
+    monkeypatch.setattr(KMeans, "fit_predict", spy)
+    with threadpool_limits(4):
+        grouped().representatives(0, 3, LOOKING, 0)
+        _middles(torch.rand(20, 2, generator=torch.Generator().manual_seed(0)).double(), 3, 1, stream=0)
+    assert len(threads) >= 2 and {*threads} == {1}
 
 
 def test_representatives_depend_on_the_arguments_alone():

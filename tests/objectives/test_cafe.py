@@ -1,6 +1,7 @@
 """CAFE against its equation written out, the layers it listens to, and what governs its loops."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from dasm import rng
 from dasm.augment import draw
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
+from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
 from dasm.objective_parts.batches import RealBatches
 from dasm.objective_parts.features import layer_features
@@ -64,6 +66,29 @@ def test_distance_and_pixel_gradient_equal_the_plain_equation(depth, augmentatio
         pairs.append([torch.cat([shared(image[None]) for image in side]) for side in sides])
     weights = {2: (0.1, 0.1, 2.0), 3: (0.1, 0.1, 1.0, 2.0)}[depth]
     double.assert_same(ours, plain_distance(state.student.network, pairs, weights, 0.01), leaves)
+
+
+@pytest.mark.parametrize(("norm", "sizes"), [("instance", [10, 5, 6, 7, 7, 7]), ("batch", [15, 6, 7, 7, 7])])
+def test_as_many_classes_go_through_together_as_memory_allows_unless_batches_are_normalised(monkeypatch, norm, sizes):
+    data = double.blobs()
+    leaves = double.pixels(data)
+    real, synthetic = double.batches(data, leaves)
+    trainer = replace(double.trainer(), network=double.Double(inner=ConvNet(width=3, depth=1, norm=norm)))
+
+    def run():
+        objective = CAFE(real_batch=5, test_batch=20, checks=2, moved=0.0, most_epochs=1)
+        state = objective.prepare(data, trainer, 0, Surroundings())
+        (value,) = objective.distances(state, real, synthetic, 0, draw=0)
+        return value, state._accuracy(real)
+
+    whole, accuracy = run()
+    monkeypatch.setattr("dasm.objective_parts.features._BATCH_PIXELS", 64 * 12)
+    seen, forward = [], torch.nn.Conv2d.forward
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: (seen.append(len(x)), forward(self, x))[1])
+    value, same = run()
+    assert seen == sizes
+    double.assert_same(value, whole, leaves)
+    assert same == accuracy
 
 
 def test_deeper_layers_than_weights_take_the_last_one():

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from dasm import rng
 from dasm.errors import ConfigError
-from dasm.objective_parts.condensation import loops, row_distance
+from dasm.objective_parts.classwise import distance, row_distance
+from dasm.objective_parts.condensation import loops
 from dasm.objective_parts.student import Student
 from dasm.objectives import Surroundings
 from dasm.objectives.dc import DC
@@ -53,6 +54,16 @@ def test_the_classifier_takes_part_and_vectors_do_not():
     assert [tuple(w.shape) for w in weights] == [(3, 1, 3, 3), (3, 3, 3, 3), (3, 12)]
     assert row_distance(weights, [-w for w in weights]) == pytest.approx(2 * 9, abs=1e-3)
     assert row_distance(weights, [2 * w for w in weights]) == pytest.approx(0, abs=1e-3)
+
+
+def test_rows_of_next_to_no_gradient_are_damped_and_their_lengths_multiply():
+    """DC and IDC divide by the product of both lengths plus 1e-6, not by each length or 1e-6, whichever is larger."""
+    row = torch.tensor([[3e-4, 4e-4]], dtype=torch.float64)
+    for measured in (
+        row_distance([row], [2 * row]),
+        distance([row[..., None, None]], [2 * row[..., None, None]], "cosine"),
+    ):
+        assert measured == pytest.approx(1 - 5e-7 / (5e-7 + 1e-6))
 
 
 def test_a_row_without_a_gradient_counts_as_1_and_has_no_slope():

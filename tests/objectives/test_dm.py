@@ -108,7 +108,7 @@ def test_as_many_classes_go_through_together_as_memory_allows_unless_batches_are
     whole = list(objective.distances(objective.prepare(data, trainer, 0, Surroundings()), real, synthetic, 0, draw=0))
     seen, forward = [], torch.nn.Conv2d.forward
     monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda self, x: (seen.append(len(x)), forward(self, x))[1])
-    monkeypatch.setattr("dasm.objectives.dm._BATCH_PIXELS", 64 * 12)
+    monkeypatch.setattr("dasm.objective_parts.features._BATCH_PIXELS", 64 * 12)
     parts = list(objective.distances(objective.prepare(data, trainer, 0, Surroundings()), real, synthetic, 0, draw=0))
     assert seen == sizes and len(whole) == 1
     double.assert_same(torch.stack(parts).sum(), whole[0], leaves)

@@ -37,7 +37,7 @@ def plain_distance(network, real, synthetic, label, metric):
             elif metric == "l1":
                 total = total + sum(abs(x - y) for x, y in zip(a, b, strict=True))
             else:
-                total = total + 1 - (a @ b) / (a.norm() * b.norm())
+                total = total + 1 - (a @ b) / (a.norm() * b.norm() + 1e-6)
     return total
 
 
@@ -63,7 +63,7 @@ def test_equal_batches_are_at_distance_zero():
     gradients = class_gradients(network, images, 1, identity((1, 8, 8)))
     for metric in ("mse", "l1"):
         assert distance(gradients, gradients, metric) == 0
-    assert distance(gradients, gradients, "cosine").abs() < 1e-5
+    assert 0 <= distance(gradients, gradients, "cosine") < 1e-3, "1e-6 is added to the product of lengths"
 
 
 def test_biases_norms_and_the_classifier_do_not_take_part():

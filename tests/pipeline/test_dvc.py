@@ -75,7 +75,7 @@ def test_a_stage_depends_on_its_own_code_and_on_no_source_file_beside_it(name):
 
 def reads(module: str, *patterns: str) -> bool:
     text = (ROOT / f"pipeline/stages/{module}.py").read_text()
-    for helper in ("distillation", "benchmarking", "experts", "labelling", "training", "scoring"):
+    for helper in ("prefix", "distillation", "benchmarking", "experts", "labelling", "training", "scoring"):
         if f"from pipeline.work.{helper}" in text:
             text += (ROOT / f"pipeline/work/{helper}.py").read_text()
     return any(re.search(pattern, text) for pattern in patterns)
@@ -85,10 +85,11 @@ def reads(module: str, *patterns: str) -> bool:
 def test_a_stage_depends_on_exactly_the_blocks_and_numbers_that_it_reads(name):
     stage = DVC_YAML[name]
     module, deps, numbers = module_of(stage), stage["deps"], stage.get("params", [])
+    files = {"evaluator": "teacher", "experts": "experts_real" if name == "experts_real" else "experts"}
     for block in ("data", "evaluator", "experts", "benchmark"):
         # Which prefixes are benchmarked is a number of the study's, not part of how they are.
         shared = reads(module, rf'params\.\w+\(study, \w+, "{block}', rf'params\.value\(study, "{block}(?!\.states)')
-        assert shared == (f"data/blueprint/{block}.json" in deps), block
+        assert shared == (f"data/blueprint/{files.get(block, block)}.json" in deps), block
     for block in ("matching", "evaluator", "selection"):
         own = reads(module, rf'methods\.section\(study, arm, "{block}"')
         # No arm is at work yet, or its networks are those that all arms share.
@@ -260,6 +261,24 @@ def test_how_parameters_are_checked_concerns_nobody_else(project):
 def test_an_option_of_one_arm_concerns_that_arm(project):
     study = {**PARAMS, "method": {**PARAMS["method"], "sequential": {"matching": {"factor": 2}}}}
     assert concerned(project, study) == {"arms/sequential/matching.json"}
+
+
+def test_what_only_later_states_use_concerns_nobody_at_state_0(project):
+    own = {f"arms/{arm}/evaluator.json" for arm in PARAMS["arms"]}
+    for option, value, concerns in (
+        ("steps", 7, own),
+        ("start", "warm", own),
+        ("order", "stagewise", own),
+        ("images", "stored", own),
+        ("teacher_steps", 7, own | {"teacher.json"}),
+        ("networks", 1, own | {"teacher.json"}),
+    ):
+        assert concerned(project, {**PARAMS, "evaluator": {**PARAMS["evaluator"], option: value}}) == concerns, option
+        blueprint.write(PARAMS)
+    experts = {"trainer": PARAMS["matching"]["trainer"], "number": 2, "epochs": 3, "prefix_steps": 4}
+    blueprint.write({**PARAMS, "experts": experts})
+    assert concerned(project, {**PARAMS, "experts": {**experts, "prefix_steps": 5}}) == {"experts.json"}
+    assert concerned(project, {**PARAMS, "experts": {**experts, "epochs": 5}}) == {"experts.json", "experts_real.json"}
 
 
 def test_whether_an_arm_is_joint_concerns_that_arm(project):

@@ -209,6 +209,29 @@ def test_the_finding_of_two_arms_with_one_set_is_that(copied):
     assert "<b>dasm</b> and <b>idc</b> hold the same set." in (written(copied) / "index.html").read_text()
 
 
+def test_work_taken_over_counts_as_spared_where_it_is_in_the_sum_already(tmp_path):
+    ledger = tmp_path / "data/ledger"
+    ledger.mkdir(parents=True)
+    cost = dict.fromkeys(("peak_memory_mb", "forward_images", "backward_images", "flops"), 1)
+
+    def spared(**entries):
+        rows = []
+        for name, more in entries.items():
+            path = ledger / f"{name}.json"
+            path.write_text(
+                json.dumps({"stage": "train", "name": name, "seconds": 4.0, "device": "cpu", **cost, **more})
+            )
+            rows.append(artefacts._entry(path))
+        return summary.shared(pd.DataFrame(rows))
+
+    taken = {"work": "w", "taken_from": "train@a-s0", "origin": "a"}
+    assert spared(a={"work": "w"}, b=taken, c={}) == {"stages": 1, "seconds": 4.0}
+    assert spared(a={"work": "w"}, b={}, c={}) == {}
+    # Its origin is gone, or has done something else since: the first who has it stands for it.
+    assert spared(b=taken, c={}) == {} and spared(b=taken, c=taken) == {"stages": 1, "seconds": 4.0}
+    assert spared(a={"work": "v"}, b=taken) == {}
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_costs_call_the_full_set_what_other_tables_call_it(copied):
     write_ledger(copied, "ceiling", "ceiling", "full", [])

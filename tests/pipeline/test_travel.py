@@ -9,9 +9,12 @@ import pytest
 
 from benchmarks import travel
 from dasm.errors import ConfigError
-from pipeline.graph.templates import Stage
+from pipeline import params
+from pipeline.graph.templates import Stage, stages
+from tests.graph import ROOT
 
 MEGABYTE = 1 << 20
+HOME = ("check", "prepare")
 
 
 @pytest.fixture
@@ -74,6 +77,20 @@ def stage(name, *outs):
 
 STAGE = stage("distill@dasm-s0", "data/distilled/dasm/1")
 STAGE_WITHOUT_OUTPUT = stage("distill@dasm-s9", "data/distilled/dasm/10", "data/distilled/dasm/11")
+
+
+@pytest.mark.parametrize("folder", [".", "studies/mnist"])
+def test_what_any_stage_of_a_study_leaves_may_travel(tmp_path, monkeypatch, folder):
+    """Else DVC at home makes it again, and everything after it: but for what is made there in seconds."""
+    study = params.read(ROOT / folder / "params.yaml")
+    outs = [Path(out) for one in stages(study, ROOT / "dvc.yaml") for out in one.outs if one.name not in HOME]
+    monkeypatch.chdir(tmp_path)
+    for out in outs:
+        (out.parent if out.suffix else out).mkdir(parents=True, exist_ok=True)
+        (out if out.suffix else out / "file").write_bytes(b"")
+    monkeypatch.setattr(travel.params, "read", lambda: study)
+    sent = {*travel.wanted(study["study"])}
+    assert [out for out in outs if not {out, *out.parents} & sent and not {*out.glob("*")} <= sent] == []
 
 
 def test_everything_arrives_but_real_images_and_other_studies(made, monkeypatch):

@@ -40,7 +40,7 @@ def named(tmp_path, monkeypatch):
     monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
 
     def name(*tensors, identity=(), work="work", code="pipeline.drivers.drive"):
-        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, code=code, tensors=tensors))
+        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, code=(code,), tensors=tensors))
         checkpoint.offer(lambda: {"step": torch.tensor(1)})
         (file,) = (tmp_path / ".checkpoints").iterdir()
         checkpoint.remove()

@@ -4,12 +4,15 @@ import copy
 import json
 import multiprocessing
 import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from dasm import scores
 from dasm.matching import Matching
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, distil_segment
@@ -18,7 +21,7 @@ from dasm.types import Segment, Task
 from pipeline import layout
 from pipeline.stages import benchmark, distill, score, train
 from pipeline.stages import open as beginning
-from pipeline.work import distillation, scoring, training, twins
+from pipeline.work import distillation, runtime, scoring, training, twins
 from tests.conftest import make_blobs
 from tests.handmade import answering
 
@@ -351,6 +354,34 @@ def test_everything_that_a_segment_depends_on_is_part_of_its_identity():
     assert len(set(found.values())) == len(found)
     for name, (change, like) in NO_DIFFERENCE.items():
         assert identity(**change) == found[like], name
+
+
+def test_a_part_of_another_file_is_another_whatever_its_class_is_called(done, monkeypatch, tmp_path):
+    """A plug-in that began as a copy of its neighbour: the class has kept its name, and it says the opposite."""
+    loss = (Path(scores.__file__).parent / "loss.py").read_text()
+    (tmp_path / "ease.py").write_text(loss.replace("return cross_entropy", "return -cross_entropy"))
+    monkeypatch.setattr(scores, "__path__", [*scores.__path__, str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "dasm.scores.ease", None)  # so that it is forgotten afterwards
+    del sys.modules["dasm.scores.ease"]
+    study = {**STUDY, "method": {"hard": {"selection": {"score": {"name": "ease"}}}}}
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, "cpu"))
+    layout.TEACHERS.mkdir(parents=True)
+    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    done.clear()
+    for arm in STUDY["arms"]:
+        score.main(arm, 0)
+    assert done == ["measure", "measure"]
+    easy, hard = (read_difficulty(layout.difficulty(arm, 0)) for arm in STUDY["arms"])
+    assert torch.equal(easy.score, -hard.score) and easy.score.std() > 0
+
+
+def test_how_experts_are_trained_is_part_of_a_segment_that_follows_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(runtime, "identity", lambda *_, code, **__: asked.append({*code}) or "")
+    identity()
+    identity(objective={"name": "mtt", "max_start_epoch": 1, "expert_epochs": 1})
+    assert asked == [{"pipeline.work.distillation"}, {"pipeline.work.distillation", "pipeline.work.experts"}]
 
 
 def test_an_identity_holds_values_and_no_addresses(monkeypatch):
