@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import math
 import pkgutil
+import sys
 import traceback
 import types
 import typing
@@ -127,6 +128,8 @@ def _final_class(module: types.ModuleType, kind: type[T]) -> type[T]:
         raise ConfigError(f"{file}: must define exactly one {kind.__name__}, got {[f.__name__ for f in found]}")
     if missing := sorted(getattr(found[0], "__abstractmethods__", ())):
         raise ConfigError(f"{file}: {found[0].__name__} must define {', '.join(missing)}, got none")
+    if "__dataclass_fields__" not in vars(found[0]):
+        raise ConfigError(f"{file}: {found[0].__name__} must be a dataclass, got a class without @dataclass")
     return found[0]
 
 
@@ -175,6 +178,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - one br
     if dataclasses.is_dataclass(kind) or inspect.isabstract(kind):
         return build(kind, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max:
+            raise ConfigError(f"{where}: must be at most {sys.float_info.max:.3g}, got more")
         return float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where}: must be finite, got {value!r}")

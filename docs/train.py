@@ -4,6 +4,7 @@ It learns by the recipe with which the study in force judges its sets, so that w
 `augmentation` is left out here; without a study, by that of the networks that the set was distilled through.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 
 import dasm
 from dasm.distilled import DistilledSet
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from dasm.evaluate import accuracy
 from dasm.images.store import read_split
 from dasm.networks.convnet import ConvNet
@@ -38,6 +39,12 @@ def main(folder: str = "", *ipc: str) -> None:
         raise ConfigError("usage: python docs/train.py FOLDER [IPC]")
     distilled = dasm.load(folder, *map(int, ipc))
     test = read_split(Path("data/real"), "test")
+    for what, ours, theirs in (
+        ("classes", distilled.class_names, test.class_names),
+        ("images", tuple(distilled.segments[0].images.shape[1:]), test.image_shape),
+    ):
+        require(ours == theirs, f"{folder}: must have the {what} of data/real, {theirs}", ours)
+    require(os.access(".", os.W_OK), "the folder that this is called in must be one to write model.safetensors to", ".")
     how, said = recipe(distilled)
     print(f"recipe of {said}: augmentation {', '.join(how.augmentation) or 'none'}; cutmix {how.cutmix:g}")
     trainer = Trainer(network=ConvNet(width=32, depth=3), recipe=how)

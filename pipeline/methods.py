@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from math import inf
 from typing import Any, TypeVar
 
 from dasm.errors import ConfigError, require
@@ -18,6 +17,7 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "coresets": ("coreset",),
 }
 
+_MOST_EFFORT = 1_000_000  # for each iteration of the study
 # Options that make no difference where nothing has been distilled yet.
 _LATER = {"evaluator": ("steps", "start", "order", "images"), "experts": ("prefix_steps", "prefix_recipe")}
 
@@ -107,7 +107,7 @@ def check(study: Mapping[str, Any]) -> None:
             raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
         share = change.get("effort", 1.0)
         number = isinstance(share, int | float) and not isinstance(share, bool)
-        require(number and 0 < share < inf, f"method.{arm}.effort: must be a finite number > 0", share)
+        require(number and 0 < share <= _MOST_EFFORT, f"method.{arm}.effort: must be in (0, {_MOST_EFFORT}]", share)
         if not isinstance(change.get("note", ""), str):
             raise ConfigError(f"method.{arm}.note: must be text for the report, got {change['note']!r}")
 

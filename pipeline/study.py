@@ -6,7 +6,6 @@ from typing import Any, final
 
 from dasm.coresets import Coreset
 from dasm.data import Dataset
-from dasm.difficulty import check_snapshots
 from dasm.errors import ConfigError, require
 from dasm.evaluate import Protocol
 from dasm.evaluators import Evaluators
@@ -134,8 +133,10 @@ def parse(study: Mapping[str, Any]) -> Study:
     for arm in whole.arms:
         evaluator = methods.section(study, arm, "evaluator", Evaluators)
         selection = methods.section(study, arm, "selection", Selection)
-        for snapshots in (evaluator.snapshots, whole.evaluator.snapshots):
-            check_snapshots(selection.score, snapshots)
+        need, score = selection.score.snapshots_needed, name_of(selection.score)
+        for whose, snapshots in (("the arm's own", evaluator.snapshots), ("the shared", whole.evaluator.snapshots)):
+            rule = f"evaluator.snapshots must be >= {need} for the score {score!r} of arm {arm!r}, {whose} too"
+            require(snapshots >= need, rule, snapshots, "state 0 goes by the shared ones")
         first = selection.first_window == "window" or not methods.is_joint(study, arm)
         rule = f"selection.first_window must be window for arm {arm!r}, whose joint sets have no other"
         require(first, rule, selection.first_window, "without a window list it under controls")

@@ -22,6 +22,7 @@ from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
 from dasm.images.png import to_png
+from dasm.images.store import read_split
 from dasm.matching import Matching
 from dasm.networks import predict
 from dasm.networks.convnet import ConvNet
@@ -339,6 +340,16 @@ def test_its_training_script_refuses_in_one_line(monkeypatch, arguments):
     with pytest.raises(SystemExit) as caught:
         run_script(monkeypatch, *arguments)
     assert WRONG[arguments] in caught.value.code and "\n" not in caught.value.code
+
+
+@pytest.mark.usefixtures("project")
+def test_its_training_script_tests_on_images_like_those_of_the_set(monkeypatch):
+    real = read_split(Path("data/real"), "test")
+    other = {"classes": {"class_names": ("a", "b", "c")}, "images": {"images": real.images[:, :, :4]}}
+    for what, change in other.items():
+        monkeypatch.setattr("dasm.images.store.read_split", lambda *_, change=change: replace(real, **change))
+        with pytest.raises(SystemExit, match=f"^error: my-set: must have the {what} of data/real, "):
+            run_script(monkeypatch, "my-set")
 
 
 def test_its_training_script_learns_as_the_study_judges_or_as_the_set_was_made(project):

@@ -303,6 +303,17 @@ def test_a_file_that_cannot_be_imported_is_refused_at_its_line(plug_in_folder, t
     )
 
 
+def test_a_class_that_is_no_dataclass_is_refused(plug_in_folder):
+    (plug_in_folder / "plain.py").write_text(re.sub(r"^@dataclass.*\n", "", PLUG_IN, flags=re.MULTILINE))
+    said = "plain.py: Flat must be a dataclass, got a class without @dataclass"
+    assert refusal({"name": "plain"}, Network, "network") == said
+
+
+def test_a_whole_number_that_no_float_holds_is_refused():
+    said = refusal({"name": "budget", "width": 10**400}, Window, "window")
+    assert said == "window.width: must be at most 1.8e+308, got more"
+
+
 def test_a_class_that_lacks_a_method_is_refused(plug_in_folder):
     (plug_in_folder / "half.py").write_text(PLUG_IN.replace("def build", "def make"))
     assert refusal({"name": "half"}, Network, "network") == "half.py: Flat must define build, got none"

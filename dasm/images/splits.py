@@ -14,6 +14,8 @@ from dasm.errors import ConfigError
 SPLITS = ("train", "validation", "test")
 
 _VALIDATION = ("val", "valid", "validation")
+# What else they are called, in any case; a class may be, too, but not two of them.
+_LIKE = ("train", "training", "test", "testing", *_VALIDATION)
 
 
 def stored_splits(present: Collection[str], where: str) -> dict[str, str]:
@@ -30,7 +32,8 @@ def stored_splits(present: Collection[str], where: str) -> dict[str, str]:
         The name of each split that there is; none at all if there is no benchmark.
 
     Raises:
-        ConfigError: two names for the same split, a benchmark and nothing to learn from, or the other way round.
+        ConfigError: two names for the same split, a benchmark and nothing to learn from, or the other way round; names
+            that are nearly those of splits.
     """
     held = [name for name in _VALIDATION if name in present]
     if len(held) > 1:
@@ -38,6 +41,9 @@ def stored_splits(present: Collection[str], where: str) -> dict[str, str]:
     if set(present) == {"train"}:
         raise ConfigError(f"{where}: must have test or one of {', '.join(_VALIDATION)} beside train, got train alone")
     if not held and "test" not in present:
+        like = sorted(name for name in present if name.casefold() in _LIKE and name != "train")
+        if len(like) > ("train" not in present):
+            raise ConfigError(f"{where}: must call its splits train and test (and val), got {' and '.join(like)}")
         return {}
     if "train" not in present:
         raise ConfigError(f"{where}: must have train beside {(*held, 'test')[0]}, got none")
@@ -140,8 +146,8 @@ def held_out(
         count = max(1, round(share * len(members)))
         if count >= len(members):
             raise ConfigError(
-                f"{where}: must have more than {count} images of class {class_names[label]!r} to hold {count} out,"
-                f" got {len(members)}"
+                f"{where}: must have more than {count} images of class {class_names[label]!r} to hold {count} out"
+                f" of those that are left, got {len(members)}"
             )
         order = torch.randperm(len(members), generator=rng.generator(stream, "class", label)).numpy()
         out.append(members[order[:count]])

@@ -18,6 +18,7 @@ from pipeline.reporting.scope import Scope
 _LOOKS = dict(zip(GROUPS, [(INK, "*"), *zip(SERIES, MARKERS, strict=True), (MUTED, "X")], strict=True))
 _SIZES = {"*": 9}  # a star of the usual size is small
 _HEIGHT = 0.165  # inches of a row
+_FEWEST = 4  # rows: names and legend leave no room for an axis that is lower
 _MARGIN = 0.18  # of the axis, left of random images
 
 
@@ -38,7 +39,8 @@ def dots(
     group_of = {arm: group for arm, (group, _) in homes(groups).items()}
     used = [group for group in GROUPS if group in group_of.values()]
     with mpl.rc_context(STYLE), mpl.rc_context({"axes.grid": False, "axes.spines.left": False, "font.size": 8}):
-        figure, axes = panels(len(ranked), 1.15 + _HEIGHT * (len(scope.arms) + len(used) // 2 + 1))
+        rows = max(_FEWEST, len(scope.arms))
+        figure, axes = panels(len(ranked), 1.15 + _HEIGHT * (rows + len(used) // 2 + 1))
         for ax, (network, places) in zip(axes, ranked.items(), strict=True):
             ax.set_xlim(*span(places, full[network]))
             _rows(ax, places, [group_of[place.arm] for place in places])
@@ -46,12 +48,12 @@ def dots(
             title = network if network == scope.networks[0] else f"{network} (unseen)"
             # Above the names of the lines.
             ax.set_title(title, pad=40)
-            ax.set(xlabel="test accuracy, %", ylim=(0.7 - len(places), 0.7))
+            ax.set(xlabel="test accuracy, %", ylim=(0.7 - rows, 0.7))
             ax.set_yticks(-np.arange(len(places)), [place.arm for place in places])
             for label, place in zip(ax.get_yticklabels(), places, strict=True):
                 label.set(color=MUTED if place.arm == RANDOM else INK)
                 label.set_fontweight("bold" if place.arm == scope.reference else "normal")
-            _legend(ax, used, -0.36 / (_HEIGHT * len(places)))
+            _legend(ax, used, -0.36 / (_HEIGHT * rows))
         return figure
 
 
@@ -64,10 +66,10 @@ def span(places: Sequence[Place], full: float) -> tuple[float, float]:
     """
     means = np.array([place.mean for place in places])
     stds = np.nan_to_num([place.std for place in places])
-    low, high = float((means - stds).min()), max(full, float((means + stds).max()))
+    low, high = min(full, float((means - stds).min())), max(full, float((means + stds).max()))
     floor = min((place.mean for place in places if place.arm == RANDOM), default=low)
     # Random images may be among the best, and then nearly all would be left out.
-    floor = min(floor, float(np.quantile(means, 0.25)))
+    floor = min(floor, float(np.quantile(means, 0.25)), full)
     margin = _MARGIN * max(high - floor, 1.0)
     return max(low, floor) - margin, high + margin / 2
 

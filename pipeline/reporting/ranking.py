@@ -96,8 +96,9 @@ def half_width(values: NDArray[np.float64]) -> float:
 
 def differences(ours: Accuracies, theirs: Accuracies) -> dict[str, Difference]:
     """Return the differences of two arms, whose accuracies are given by split."""
-    # One training may agree by chance.
-    same = all(len(rows) > 1 and np.array_equal(rows, theirs[split]) for split, rows in ours.items())
+    # One training may agree by chance, and all of them where every one answers all or next to nothing.
+    varied = any(len({*rows.tolist()}) > 1 for rows in ours.values())
+    same = varied and all(np.array_equal(rows, theirs[split]) for split, rows in ours.items())
     return {split: difference(rows, theirs[split], same=same) for split, rows in ours.items()}
 
 

@@ -46,7 +46,7 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
     found = rows.assign(
         best=best,
-        only=best & ~(alike.reindex(rows.index, fill_value=False) & (rows["n"] > 1)),
+        only=best & ~(alike.reindex(rows.index, fill_value=False) & (rows["std"] > 0)),
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
         ior=ior,
         hlr=hlr,

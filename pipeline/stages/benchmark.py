@@ -1,5 +1,6 @@
 """Train fresh networks on one prefix of one arm and test them on real images."""
 
+from dasm.errors import require
 from dasm.images.store import read_task
 from dasm.segments import decoded_parts
 from dasm.storage.results import pass_on
@@ -15,6 +16,7 @@ def main(arm: str, state: int) -> None:
     study, device = runtime.start()
     path, task = layout.results(arm, state), read_task(layout.REAL, device)
     chain = read_chain(segment_files(layout.distilled(arm, state)))
+    require(bool(chain), f"{layout.distilled(arm, state)}: must hold a set to judge", "none")
     segments = [segment for segment, _ in chain]
     values, tensors = twins.described(segments)
     real = [tensor for split in (task.validation, task.test) for tensor in (split.images, split.labels)]

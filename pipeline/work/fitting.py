@@ -13,6 +13,8 @@ from pipeline import layout
 #: depends on it.
 NETWORKS = layout.BLUEPRINT / "networks.json"
 
+_MOST_SAID = 160  # letters of torch's message
+
 
 def fitting(options: Mapping[str, Any], where: str, image_shape: tuple[int, int, int], num_classes: int) -> Network:
     """Return the network of some options.
@@ -24,13 +26,23 @@ def fitting(options: Mapping[str, Any], where: str, image_shape: tuple[int, int,
         num_classes: number of logits.
 
     Raises:
-        ConfigError: the images are too small for it.
+        ConfigError: the images are too small for it, or it is too large for any machine.
     """
     network = build(Network, options, where)  # type: ignore[type-abstract]
     try:
         network.build(image_shape, num_classes, 0)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    except (
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # as torch says it of sizes beyond all measure
+        said = " ".join(str(error).split())[:_MOST_SAID]
+        raise ConfigError(
+            f"{where}: must be a network that fits into memory, got {type(error).__name__}: {said}"
+        ) from error
     return network
 
 

@@ -176,7 +176,10 @@ def test_one_class_only_is_refused(tmp_path):
 
 def test_a_class_too_small_to_be_split_is_named(tmp_path):
     fill(tmp_path, layout("") | {"eel/1.png": 1, "eel/2.png": 2})
-    assert refusal(tmp_path) == f"{tmp_path}: must have more than 1 images of class 'eel' to hold 1 out, got 1"
+    assert (
+        refusal(tmp_path)
+        == f"{tmp_path}: must have more than 1 images of class 'eel' to hold 1 out of those that are left, got 1"
+    )
 
 
 def test_names_that_look_the_same_are_refused(tmp_path):

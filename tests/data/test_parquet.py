@@ -241,7 +241,7 @@ def test_a_class_without_a_training_image_is_refused_with_file_and_name(folder):
 
 def test_a_class_of_one_image_is_refused_with_file_and_name(folder):
     write(folder / "train.parquet", encoded(), labels=[0, 0, 0, 0, 0, 1], names=["cat", "dog"])
-    rule = "must have more than 1 images of class 'dog' to hold 1 out, got 1"
+    rule = "must have more than 1 images of class 'dog' to hold 1 out of those that are left, got 1"
     assert refusal(folder) == f"{folder}: {rule}"
 
 

@@ -33,7 +33,7 @@ def test_every_class_is_drawn_by_itself():
 
 def test_a_class_of_one_image_cannot_be_split():
     message = refused(held_out, np.array([0, 0, 1]), 0.5, 0, NAMES, "x")
-    assert message == "x: must have more than 1 images of class 'b' to hold 1 out, got 1"
+    assert message == "x: must have more than 1 images of class 'b' to hold 1 out of those that are left, got 1"
 
 
 def complete(stored, **options):
@@ -111,6 +111,7 @@ def test_a_label_without_a_class_is_refused_before_anything_is_drawn():
         (["train", "val", "test"], {"train": "train", "test": "test", "validation": "val"}),
         (["cat", "dog"], {}),
         (["train", "car"], {}),  # things on wheels
+        (["Test", "Paper"], {}),
         ([], {}),
     ],
 )
@@ -124,6 +125,9 @@ def test_split_names_say_what_they_are(present, expected):
         (["train"], "must have test or one of val, valid, validation beside train, got train alone"),
         (["test"], "must have train beside test, got none"),
         (["val", "test"], "must have train beside val, got none"),
+        (["Training", "Testing"], "must call its splits train and test (and val), got Testing and Training"),
+        (["TRAIN", "TEST", "x"], "must call its splits train and test (and val), got TEST and TRAIN"),
+        (["train", "Val"], "must call its splits train and test (and val), got Val"),
         (["train", "val", "valid"], "must have one of val, valid, validation, got val and valid"),
     ],
 )

@@ -1,6 +1,7 @@
 """The two blocks that say how many segments there are are rewritten together, and comments stay."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,51 @@ def test_down_to_one_segment_and_up_again_adds_no_score(tmp_path):
 def test_no_segments_is_refused(tmp_path, segments):
     with pytest.raises(ConfigError, match=r"segments must be in \[1, 1000\]"):
         plan.main(segments, str(tmp_path / "params.yaml"))
+
+
+@pytest.mark.parametrize("segments", [2, 3, 4])
+def test_blocks_that_do_not_agree_are_mended_and_what_is_there_is_kept(tmp_path, segments):
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    line = re.search(r"^  s2: .*\n", text, flags=re.MULTILINE)[0]
+    longer = line.replace("s2", "s3").replace("ipc: 5", "ipc: 7")
+    link = "  - {k: 2, next: 3}\n"
+    for damaged, rest in (
+        (text.replace(line, ""), [3, 3]),
+        (text.replace(line, line + longer), [5, 7]),
+        (text.replace(link, link + "  - {k: 3, next: 4}\n", 1), [5, 5]),
+        (text.replace(link, "  - {k: 2, next: 5}\n", 1), [5, 5]),
+    ):
+        assert damaged != text
+        path.write_text(damaged)
+        with pytest.raises(ConfigError):
+            parse(params.read(path))
+        plan.main(segments, str(path))
+        after = params.read(path)
+        parse(after)
+        assert [*after["segment"]] == [f"s{k}" for k in range(segments)]
+        sizes = [options["ipc"] for options in after["segment"].values()]
+        assert sizes == [2, 3, *rest][:segments]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("ipc: 5,", "ipcs: 5,", "segment.s2: no option called 'ipcs' (have ipc, iterations); did you mean 'ipc'?"),
+        ("states: [1, 2, 3]", "states: 3", "benchmark.states must be a list, got 3"),
+        ("states: [1, 2, 3]", "states: [a]", "benchmark.states must be numbers of segments, got ['a']"),
+        ("  s0: ", "  t0: ", "segment must have at least s0, which others are copied from, got "),
+    ],
+)
+def test_what_cannot_be_mended_is_refused_before_anything_is_written(tmp_path, old, new, said):
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        plan.main(4, str(path))
+    assert str(caught.value).startswith(said)
+    assert path.read_text() == text.replace(old, new, 1)
 
 
 @pytest.mark.parametrize("segments", [2, 3, 6])

@@ -35,6 +35,23 @@ def test_all_arms_are_on_an_axis_that_random_images_end():
     assert not beyond(places(above), 98.0)
 
 
+def test_all_real_data_are_on_the_axis_though_every_arm_is_above():
+    low, _ = span(places(MEANS), 54.0)
+    assert low < 54
+
+
+@pytest.mark.parametrize("arms", [1, 2, 3, 4])
+def test_few_arms_leave_room_for_the_axis(arms):
+    """Where there is none, matplotlib says that it gave up; warnings are errors here."""
+    shown = dict(list(MEANS.items())[:arms])
+    few = Scope(**{**vars(scope()), "scored": tuple(shown), "coresets": ()})
+    others = tuple(Entry(arm=arm, what="", note="") for arm in shown if arm != "dasm")
+    groups = {"reference": (Entry(arm="dasm", what="", note=""),), "window": others}
+    figure = dots({"convnet": places(shown)}, groups, few, {"convnet": 98.0})
+    figure.canvas.draw()
+    assert figure.axes[0].get_window_extent().height > 50
+
+
 def test_random_images_among_the_best_leave_no_more_than_a_quarter_out():
     best = {**MEANS, "random": 97.0}
     low, _ = span(places(best), 98.0)

@@ -123,6 +123,12 @@ def test_the_same_set_agrees_in_every_training_and_on_both_splits():
     assert not any(gap.same for gap in differences(one, one).values()), "one training may agree by chance"
 
 
+def test_sets_that_every_training_gets_wholly_right_may_be_different_ones():
+    every = {"test": np.array([100.0, 100.0, 100.0]), "validation": np.array([100.0, 100.0, 100.0])}
+    gaps = differences(every, {**every})
+    assert not any(gap.same or gap.sign for gap in gaps.values())
+
+
 def test_a_difference_comes_back_from_a_row():
     gap = difference(np.array([80.0, 81.0]), np.array([70.0, 72.0]), same=True)
     row = pd.Series({"arm": "a", **{name: getattr(gap, name) for name in ("mean", "lower", "upper", "n", "same")}})

@@ -64,6 +64,12 @@ def test_one_that_an_arm_gets_by_a_single_option_is_seen():
         check_networks(SHAPE, CLASSES)
 
 
+def test_one_that_no_machine_holds_is_named_by_its_place():
+    write(changed("benchmark.networks", [{"name": "mlp", "width": 10_000_000, "depth": 2}]))
+    with pytest.raises(ConfigError, match=r"^benchmark.networks\[0\]: must be a network that fits into memory, got "):
+        check_networks(SHAPE, CLASSES)
+
+
 def test_experts_have_networks_too():
     write(changed("experts.trainer.network.depth", 9, changed("matching.trainer.network.depth", 9, ZOO)))
     found = {network["where"]: network["options"] for network in json.loads(NETWORKS.read_text())}
