@@ -83,6 +83,15 @@ def distil(arm, k=0, joint=False):
     return read_segments(layout.distilled(arm, k + 1))[-1]
 
 
+def teach(done):
+    """Train the networks of state 0, which is no work to be counted; return the real images."""
+    layout.TEACHERS.mkdir(parents=True)
+    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
+    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
+    done.clear()
+    return real
+
+
 def entry(name):
     return json.loads((layout.LEDGER / f"{name}.json").read_text())
 
@@ -173,10 +182,7 @@ def test_work_that_is_done_again_on_purpose_is_done(done):
 
 
 def test_evaluators_and_scores_are_made_once_and_windows_are_everybodys_own(done):
-    layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
-    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
-    done.clear()
+    teach(done)
     for arm in STUDY["arms"]:
         score.main(arm, 0)
         distillation.run("distill", arm, 0, windowed=True)
@@ -225,10 +231,7 @@ def test_a_joint_arm_distils_what_is_asked_for_under_the_window_of_state_0(done,
     joint = {"joint": True, "selection": {"first_window": "window", "window": {"name": "hard_filter"}}}
     monkeypatch.setitem(STUDY["method"], "hard", joint)
     monkeypatch.setattr("pipeline.methods.prefix_due", lambda _, state: state in due)
-    layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
-    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
-    done.clear()
+    real = teach(done)
     score.main("hard", 0)
     weights, rank = read_window(layout.difficulty("hard", 0))
     assert 0 < weights.count_nonzero() < len(real)
@@ -365,10 +368,7 @@ def test_a_part_of_another_file_is_another_whatever_its_class_is_called(done, mo
     del sys.modules["dasm.scores.ease"]
     study = {**STUDY, "method": {"hard": {"selection": {"score": {"name": "ease"}}}}}
     monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, "cpu"))
-    layout.TEACHERS.mkdir(parents=True)
-    real, method = make_blobs(16, seed=0), build(training.Evaluators, STUDY["evaluator"], "evaluator")
-    training.write_networks(layout.TEACHERS, method.train([real], 0, STUDY["seed"]))
-    done.clear()
+    teach(done)
     for arm in STUDY["arms"]:
         score.main(arm, 0)
     assert done == ["measure", "measure"]
