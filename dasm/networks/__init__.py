@@ -122,12 +122,12 @@ def predict(network: Classifier, data: LabelledImages) -> Float[Tensor, "n k"]:
 
     The network's mode is put back afterwards. Each row depends on its own image alone.
     """
-    return _over(network, partial(network, once=True), data)
+    return over(network, partial(network, once=True), data)
 
 
 def embed(network: Classifier, data: LabelledImages) -> Float[Tensor, "n d"]:
     """Return the features of every image, on the same terms as `predict`."""
-    return _over(network, network.features, data)
+    return over(network, network.features, data)
 
 
 def finite(outputs: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
@@ -143,7 +143,14 @@ def finite(outputs: Float[Tensor, "n q"], what: str) -> Float[Tensor, "n q"]:
     return outputs
 
 
-def _over(network: Classifier, answer: Callable[[Tensor], Tensor], data: LabelledImages) -> Float[Tensor, "n q"]:
+def over(network: Classifier, answer: Callable[[Tensor], Tensor], data: LabelledImages) -> Float[Tensor, "n q"]:
+    """Return what `answer` says of every image, un-augmented, on the same terms as `predict`.
+
+    Args:
+        network: whose mode and precision it is about.
+        answer: maps normalised images (b c h w) to (b q), each row by its own image.
+        data: n images.
+    """
     was_training = network.training
     network.eval()
     device = data.labels.device

@@ -23,6 +23,9 @@ class Score(ABC):
     #: only how sure the network is.
     knows_the_label: ClassVar[bool] = True
 
+    #: Whether an image's score depends on which others are scored with it.
+    looks_around: ClassVar[bool] = False
+
     @abstractmethod
     def __call__(
         self, real: LabelledImages, snapshots: Sequence[Reading], reference: Sequence[Reading]
@@ -30,7 +33,8 @@ class Score(ABC):
         """Return one score per real image, higher is harder.
 
         Args:
-            real: n images, scored un-augmented; an image's score does not depend on its company.
+            real: n images, scored un-augmented; an image's score does not depend on its company unless it
+                `looks_around`.
             snapshots: what copies along one training run say, the trained network last; at least one.
             reference: what the networks trained on real images (state 0) say; empty while they are the ones scored.
         """

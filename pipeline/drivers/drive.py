@@ -12,14 +12,18 @@ def reproduce(*words: str) -> None:
             left out.
 
     Raises:
-        ConfigError: jobs out of range, no DVC project here, another driver at work, a stage that failed.
+        ConfigError: jobs out of range, no DVC project here, no Prefect server where one is said to be, another driver
+            at work, a stage that failed.
     """
     jobs, targets = (int(words[0]), words[1:]) if words and words[0].isdecimal() else (1, words)
     require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
     procs.project()
     # Deferred: a wrong number or folder is said before Prefect is imported, which takes seconds.
     from pipeline import flows
+    from pipeline.drivers import publish
 
+    with procs.deaf():
+        publish.find_server(lasting=False)
     flows.reproduce(jobs=jobs, targets=[*targets])
 
 
@@ -27,9 +31,11 @@ def serve() -> None:
     """Offer the flow to the Prefect UI, whose Run button then starts it.
 
     Raises:
-        ConfigError: no DVC project here.
+        ConfigError: no DVC project here, no Prefect server.
     """
     procs.project()
     from pipeline import flows
+    from pipeline.drivers import publish
 
+    publish.find_server(lasting=True)
     flows.serve()

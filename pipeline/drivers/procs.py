@@ -70,6 +70,20 @@ def only_driver(path: Path | None = None) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Let processes that are started inside never hear of Ctrl-C, or of a terminal that closes.
+
+    A terminal tells everybody in the foreground. Prefect's temporary server would stop at once, and the flow, which
+    wants to tell it how it ended, would ask for it again and again for minutes. This process hears it afterwards.
+    """
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
+
+
 class Children:
     """The process groups of one driver. Close it on every way out: then all of them are gone, and none can follow."""
 

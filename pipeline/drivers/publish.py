@@ -8,10 +8,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from prefect import get_client
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.settings import PREFECT_API_URL
 
-from dasm.errors import ConfigError
+from dasm.errors import ConfigError, require
 from pipeline import params
+
+_SERVER = "start one with `prefect server start`, then `export PREFECT_API_URL=http://127.0.0.1:4200/api`"
+
+
+def find_server(*, lasting: bool) -> None:
+    """Connect to Prefect's server; where none is set, a temporary one is started, which ends with this process.
+
+    Args:
+        lasting: refuse a temporary one, which shows nobody anything.
+
+    Raises:
+        ConfigError: no server there, or one of another version.
+    """
+    if lasting:
+        require(bool(PREFECT_API_URL.value()), "PREFECT_API_URL must name a server with a UI", "", _SERVER)
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch()
+    except RuntimeError as error:
+        raise ConfigError(f"Prefect: {error} ({_SERVER})") from error
 
 
 def publish_stages(ended: Mapping[str, tuple[str, float]]) -> None:

@@ -7,7 +7,7 @@ from dasm.storage.results import pass_on
 from dasm.tables import read_chain, segment_files
 from pipeline import layout, params
 from pipeline.work import labelling, runtime, twins
-from pipeline.work.benchmarking import judge
+from pipeline.work.benchmarking import judge, judges
 from pipeline.work.networks import tensors_of
 
 
@@ -22,12 +22,11 @@ def main(arm: str, state: int) -> None:
     real = [tensor for split in (task.validation, task.test) for tensor in (split.images, split.labels)]
     teacher = labelling.read(study, task.train)
     work = runtime.identity(
-        study["benchmark"]["networks"],
-        study["benchmark"]["protocol"],
         values,
         params.value(study, "seed"),
         study["threads"],
         device,
+        parts=judges(study),
         code=(__name__,),
         tensors=[task.train.mean, task.train.std, *real, *tensors, *tensors_of([teacher] if teacher else [])],
     )

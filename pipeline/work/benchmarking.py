@@ -9,12 +9,20 @@ import torch
 import dasm
 from dasm.evaluate import Protocol, evaluate
 from dasm.machine.counts import Counts, counting
-from dasm.networks import Classifier
+from dasm.networks import Classifier, Network
+from dasm.plugins import build
 from dasm.storage.results import write_results
 from dasm.types import LabelledImages, Task
 from pipeline import params
 from pipeline.work import runtime
 from pipeline.work.fitting import fitting
+
+
+def judges(study: dict[str, Any]) -> list[object]:
+    """Return what judges sets: the protocol, and the networks."""
+    networks = enumerate(params.value(study, "benchmark.networks"))
+    built = [build(Network, each, f"benchmark.networks[{i}]") for i, each in networks]  # type: ignore[type-abstract]
+    return [params.section(study, Protocol, "benchmark.protocol"), *built]
 
 
 def judge(

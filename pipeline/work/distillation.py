@@ -12,11 +12,12 @@ from dasm.errors import ConfigError
 from dasm.images.store import read_split
 from dasm.machine import ranks
 from dasm.matching import Matching
-from dasm.plugins import build, spelled
+from dasm.plugins import build, modules_of
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.storage import lineage
 from dasm.storage.trajectories import Trajectories
 from dasm.tables import read_segment, read_segments, read_window
+from dasm.train import Trainer
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params
 from pipeline.work import recipes, runtime, twins
@@ -50,8 +51,9 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     weights, rank = read_window(layout.difficulty(arm, k)) if windowed else (torch.ones(len(real)), None)
     follows = matching.objective.needs_experts
     experts = recipes.followed(study, first=not prefix) if follows else None
-    threads = params.value(study, "threads")
-    work = _identity(matching, plan, real, prefix, weights, rank, [planned_ipc, seed, device, threads, experts])
+    teaching = _teaching(study) if follows else []
+    more = [planned_ipc, seed, device, params.value(study, "threads"), experts]
+    work = _identity(matching, plan, real, prefix, weights, rank, more, teaching)
     name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
     own_entry = f"{stage}-{arm}-{k}"
     with twins.sought(work, own_entry) as twin, runtime.ledger(stage, own_entry, arm=arm) as entry:
@@ -104,6 +106,14 @@ def _told(history: Tensor) -> Mapping[str, Any]:
     return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()]}
 
 
+def _teaching(study: Mapping[str, Any]) -> list[str]:
+    """Return the modules that train experts.
+
+    Named, not imported: a segment that follows none does not depend on them.
+    """
+    return ["pipeline.work.experts", *modules_of(params.section(study, Trainer, "experts.trainer"))]
+
+
 def _identity(
     matching: Matching,
     plan: SegmentPlan,
@@ -112,16 +122,17 @@ def _identity(
     weights: Tensor,
     rank: Tensor | None,
     more: Sequence[object],
+    teaching: Sequence[str],
 ) -> str:
     """Return the hash of all that a segment depends on; experts are part of it by what they are trained on and how."""
     windowed = bool((weights != weights[0]).any())
     effective = matching.effective(prefix=bool(prefix), windowed=windowed)
     values, tensors = twins.described(prefix)
     return runtime.identity(
-        spelled(effective),
         asdict(plan),
         values,
         *more,
-        code=(__name__, *(["pipeline.work.experts"] if matching.objective.needs_experts else [])),
+        parts=[effective],
+        code=(__name__, *teaching),
         tensors=[real.images, real.labels, real.mean, real.std, weights, *tensors, *((rank,) if windowed else ())],
     )

@@ -21,11 +21,11 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
-import dasm
 from dasm.errors import ConfigError
 from dasm.machine import ranks
 from dasm.machine.memory import keep_freed_memory
 from dasm.machine.precision import repeatable
+from dasm.plugins import modules_of, spelled
 from dasm.storage.checkpoint import Checkpoint
 from dasm.storage.files import write_json
 from dasm.storage.ledger import Cost, metered
@@ -119,28 +119,29 @@ def checkpoint(name: str, work: str) -> Checkpoint:
     return Checkpoint(Path(".checkpoints") / f"{name}-{work}.safetensors", every_seconds=every)
 
 
-def identity(*values: object, code: Iterable[str], tensors: Iterable[Tensor]) -> str:
-    """Return a hash of all that a result depends on: values, tensors, source files, torch's version.
+def identity(*values: object, parts: Iterable[object], code: Iterable[str], tensors: Iterable[Tensor]) -> str:
+    """Return a hash of all that a result depends on: values, tensors, code, torch's version.
 
     Args:
         values: plain ones.
-        code: modules of the pipeline that do the work; what they import of the pipeline counts too, and the whole
-            library, in which plug-ins are found by name.
+        parts: what is built from options: dataclasses, plug-ins among them. Their options count, and the code behind
+            them, to which no import leads: plug-ins are found by name.
+        code: modules that do the work. What these and the parts import of our packages counts too, by what it says:
+            comments and layout make no difference, nor does a plug-in that none of them is.
         tensors: read piece by piece, because real images that are mapped from a file may be more than memory holds.
     """
     whole = hashlib.blake2b(digest_size=12)
     # Sums over several processes have an order of their own.
     several = [ranks.count()] if ranks.count() > 1 else []
-    root = Path(__file__).parents[2]
-    made_by = sources.digests(sources.closure(code, root, ("pipeline",)), root)
-    whole.update(json.dumps([values, torch.__version__, made_by, *several], sort_keys=True, default=str).encode())
+    root, built = Path(__file__).parents[2], list(parts)
+    made_by = sources.digests(sources.closure([*code, *modules_of(built)], root), root)
+    said = [spelled(built), values, torch.__version__, made_by, *several]
+    whole.update(json.dumps(said, sort_keys=True, default=str).encode())
     for tensor in tensors:
         # Two tensors are not one of the same bytes.
         whole.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         for piece in _pieces(tensor):
             whole.update(piece)
-    for file in sorted(Path(dasm.__file__).parent.rglob("*.py")):
-        whole.update(file.read_bytes())
     return whole.hexdigest()
 
 

@@ -3,7 +3,6 @@
 from dasm.difficulty import measure
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
-from dasm.plugins import spelled
 from dasm.selection import Selection
 from dasm.tables import read_difficulty, write_difficulty
 from pipeline import layout, methods, params
@@ -26,10 +25,10 @@ def run(arm: str, state: int) -> None:
     reference = trained(teachers) if state else []
     every = [network for snapshots in networks for network in snapshots]
     work = runtime.identity(
-        spelled([selection.score, shared.trainer, own.trainer]),
         [len(snapshots) for snapshots in networks],
         study["threads"],
         device,
+        parts=[selection.score, shared.trainer, own.trainer],
         code=(__name__,),
         tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
     )

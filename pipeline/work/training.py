@@ -4,7 +4,6 @@ import shutil
 
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_split
-from dasm.plugins import spelled
 from dasm.segments import shown_parts
 from dasm.storage.networks import write_networks
 from dasm.tables import read_segments
@@ -24,12 +23,12 @@ def run(arm: str, state: int) -> None:
     before = trained(read_networks(layout.evaluators(arm, state - 1), evaluators, real)) if warm else []
     values, tensors = twins.described(segments)
     work = runtime.identity(
-        spelled(evaluators),
         values,
         state,
         seed,
         study["threads"],
         device,
+        parts=[evaluators],
         code=(__name__,),
         tensors=[real.mean, real.std, *tensors, *tensors_of(before)],
     )

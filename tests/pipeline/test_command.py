@@ -75,6 +75,7 @@ def test_jobs_and_targets_reach_the_flow(monkeypatch):
     seen = []
     flow = SimpleNamespace(reproduce=lambda **given: seen.append(given))
     monkeypatch.setattr("pipeline.flows", flow, raising=False)
+    monkeypatch.setattr("pipeline.drivers.publish", SimpleNamespace(find_server=lambda **_: None), raising=False)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("signal.signal", lambda *_: None)  # what a driver sets for its own process
     assert (

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from dasm.errors import ConfigError
 from pipeline.drivers import procs
 from pipeline.graph import dag
 
@@ -482,6 +483,49 @@ def test_a_killed_driver_leaves_no_stage_behind(flows: ModuleType, project: Path
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(timeout=60) != 0
     assert _dead(int((project / "pid").read_text()))
+
+
+@pytest.mark.deep
+def test_ctrl_c_ends_a_run_at_once_with_its_stages_and_tells_prefect(project: Path, tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches everybody in the foreground, Prefect's temporary server too if nobody kept it."""
+    _edit("{a: 2, b: 1}")
+    (project / "hang").write_text("distill@a-s0")
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect")}
+    with (project / "log").open("w") as log:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "reproduce"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
+        )
+    assert _until((project / "pid").exists, 150), (project / "log").read_text()
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(timeout=40) == 130
+    said = (project / "log").read_text()
+    assert "reproduce: interrupted" in said and "Finished in state Crashed" in said
+    assert "Traceback" not in said
+    assert _dead(int((project / "pid").read_text()))
+
+
+@pytest.mark.usefixtures("flows")
+def test_without_a_server_where_one_is_said_to_be_there_is_one_line() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from pipeline.drivers import publish
+
+    publish.find_server(lasting=True)  # the one of these tests
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        for lasting in (False, True):
+            with pytest.raises(ConfigError, match=r"^Prefect: Failed to reach API at http://127.0.0.1:9/api/ \(start"):
+                publish.find_server(lasting=lasting)
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(ConfigError, match=r"^PREFECT_API_URL must name a server with a UI, got '' \(start one with"),
+    ):
+        publish.find_server(lasting=True)
 
 
 def test_editing_parameters_stops_the_run(flows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

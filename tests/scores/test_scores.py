@@ -53,16 +53,24 @@ def test_a_score_that_says_it_does_not_know_the_label_does_not_look_at_it(name):
     assert torch.equal(scored(name, data, [classifier] * 3), scored(name, other, [classifier] * 3))
 
 
-def test_all_scores_but_the_entropy_know_the_label():
-    assert {"loss", "el2n", "margin"} <= set(KNOWING) and "entropy" not in KNOWING
+def test_which_scores_know_the_label():
+    assert sorted({*listed("scores")} - {*KNOWING}) == ["entropy", "gps"]
 
 
-@every_score
+# They compare images with each other, or ask the others how good a network is.
+LOOKING_AROUND = [name for name in listed("scores") if made(name).looks_around]
+
+
+@pytest.mark.parametrize("name", [name for name in listed("scores") if name not in LOOKING_AROUND])
 def test_an_image_scores_the_same_alone_and_in_company(name):
     data, classifier = make_blobs(4, 0), with_batch_norm()
     together = scored(name, data, [classifier] * 3)
     alone = [scored(name, data.subset(torch.tensor([i])), [classifier] * 3).item() for i in range(len(data))]
     assert together.tolist() == pytest.approx(alone, abs=1e-5)
+
+
+def test_which_scores_look_around():
+    assert LOOKING_AROUND == ["gps", "lbpe"]
 
 
 @every_score
@@ -122,7 +130,8 @@ def test_el2n_is_the_mean_of_the_lengths_over_the_snapshots():
 def with_features(seed) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()), nn.Linear(5, 3))
+        body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 5), nn.ReLU())
+        return Classifier(body, nn.Linear(5, 3))
 
 
 def test_grand_is_the_length_of_the_gradient_of_the_last_layer():
@@ -194,6 +203,73 @@ def test_the_entropy_of_an_answer_beyond_doubt_is_zero():
     assert scored("entropy", data, [answering(torch.tensor([[500.0, -500.0], [0.0, 1e4]]))]).tolist() == [0, 0]
 
 
+def test_lbpe_is_the_mean_length_of_the_error_over_the_snapshots_that_know_most():
+    data = one_hot_set([0, 0, 0, 0], classes=2)
+    snapshots = [answers(step) for step in ("+++-", "----", "++++", "+---", "-+++")]
+    every = [scored("el2n", data, [snapshot]) for snapshot in snapshots]
+
+    def lbpe(best):
+        return build(Score, {"name": "lbpe", "best": best}, "score")(data, readings(data, *snapshots), ())
+
+    assert torch.equal(lbpe(1), every[2])
+    # Two snapshots know three of four: the later one is meant.
+    assert lbpe(2).tolist() == pytest.approx(((every[2] + every[4]) / 2).tolist())
+    assert lbpe(3).tolist() == pytest.approx(((every[0] + every[2] + every[4]) / 3).tolist())
+    assert torch.equal(lbpe(5), lbpe(9)) and torch.equal(lbpe(9), scored("el2n", data, snapshots))
+
+
+def two_layers() -> Classifier:
+    """Three channels of six by six, then two of four by four; the head is blind."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        layers = [nn.Conv2d(1, 3, 3), nn.InstanceNorm2d(3), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True)]
+        return Classifier(nn.Sequential(*layers, nn.Flatten()), nn.Linear(32, 3))
+
+
+def test_gps_is_the_distance_from_the_statistics_of_the_set_over_the_layers():
+    data, network = make_blobs(3, 0), two_layers()
+    first = network.body[:1](data.inputs(torch.arange(9)))
+    second = network.body[:4](data.inputs(torch.arange(9)))
+    for beta in (0.0, 0.5, 1.0):
+        expected = torch.zeros(9, dtype=torch.float64)
+        for out in (first.detach().double(), second.detach().double()):
+            centre, whole = out.mean((0, 2, 3)), out.var((0, 2, 3), correction=0)
+            for i in range(9):
+                mean, var = out[i].mean((1, 2)), out[i].var((1, 2), correction=0)
+                logs = ((var + 1e-3 * whole) / (1.001 * whole)).log()
+                away = (mean - centre).square().sum().sqrt() + beta * logs.square().sum().sqrt()
+                expected[i] += away / math.sqrt(out.shape[1]) / 2
+        score = build(Score, {"name": "gps", "beta": beta}, "score")
+        assert score(data, readings(data, network), ()).tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_the_image_that_looks_like_no_other_is_hardest_by_gps():
+    data, stream = make_blobs(4, 0), torch.Generator().manual_seed(0)
+    images = torch.randint(96, 160, data.images.shape, dtype=torch.uint8, generator=stream)
+    images[5] //= 8  # dark, and of little contrast
+    assert scored("gps", replace(data, images=images), [two_layers()]).argmax() == 5
+
+
+def test_what_is_silent_for_an_image_or_for_all_is_no_infinity_to_gps():
+    data, network = make_blobs(4, 0), two_layers()
+    network.body[0].weight.data[1] = 0  # for all
+    images = data.images.clone()
+    images[5] = 0  # a constant image: no variance anywhere
+    scores = scored("gps", replace(data, images=images), [network])
+    assert scores.isfinite().all() and scores.argmax() == 5
+    # A channel that says the same of all images moves none of them away from the others.
+    without = torch.stack([means[:, 1] for means, _ in readings(data, network)[0].moments[:1]])
+    assert torch.equal(without, without[:, :1].expand_as(without))
+
+
+def test_gps_asks_convolutions_and_refuses_networks_without_any():
+    data = make_blobs(2, 0)
+    blind = Classifier(nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten()), nn.Linear(2, 3))  # of one pixel
+    for network in (answering(torch.zeros(64, 3)), blind):
+        with pytest.raises(ConfigError, match=r"^gps: evaluators must have convolutions over more than one pixel"):
+            scored("gps", data, [network])
+
+
 def test_learnability_is_the_loss_beyond_that_of_the_reference():
     data = one_hot_set([0, 0, 0], classes=2)
 
@@ -221,19 +297,19 @@ def test_other_scores_do_not_look_at_the_reference(name):
     assert torch.equal(with_reference, scored(name, data, networks[:2]))
 
 
-@pytest.mark.parametrize("name", ["el2n", "entropy", "grand", "learnability", "loss", "margin", "votes"])
+@pytest.mark.parametrize("name", ["el2n", "entropy", "gps", "grand", "learnability", "loss", "margin", "votes"])
 def test_scores_of_one_moment_need_one_snapshot(name):
     assert made(name).snapshots_needed == 1
 
 
-@pytest.mark.parametrize("name", ["aum", "forgetting"])
+@pytest.mark.parametrize("name", ["aum", "forgetting", "lbpe"])
 def test_scores_that_look_back_refuse_a_single_snapshot(name):
     data = one_hot_set([0, 1])
     with pytest.raises(ConfigError, match=rf"^snapshots must be >= 2 for the score '{name}', got 1$"):
         measure(data, [[answering(torch.eye(2))]], made(name))
 
 
-@pytest.mark.parametrize("name", ["entropy", "grand", "learnability", "margin"])
+@pytest.mark.parametrize("name", ["entropy", "gps", "grand", "learnability", "margin"])
 def test_scores_of_one_moment_read_the_last_snapshot_alone(name):
     data, networks = make_blobs(4, 0), [with_features(seed) for seed in range(2)]
     assert torch.equal(scored(name, data, networks), scored(name, data, networks[1:]))

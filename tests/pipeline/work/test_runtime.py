@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from dasm.windows.budget import Budget
+from dasm.windows.tail import Tail
 from pipeline.work import runtime
 from tests.graph import ROOT
 from tests.handmade import listed
@@ -39,8 +41,8 @@ def named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DASM_CHECKPOINT_SECONDS", "0")
 
-    def name(*tensors, identity=(), work="work", code="pipeline.drivers.drive"):
-        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, code=(code,), tensors=tensors))
+    def name(*tensors, identity=(), work="work", code="pipeline.drivers.drive", parts=()):
+        checkpoint = runtime.checkpoint(work, runtime.identity(*identity, parts=parts, code=(code,), tensors=tensors))
         checkpoint.offer(lambda: {"step": torch.tensor(1)})
         (file,) = (tmp_path / ".checkpoints").iterdir()
         checkpoint.remove()
@@ -90,31 +92,78 @@ def test_the_size_of_the_pieces_and_where_numbers_lie_do_not_count(named, monkey
     assert len(names) == 1
 
 
-def test_parameters_and_the_library_count(named, tmp_path, monkeypatch):
+def test_parameters_and_parts_count(named):
     rows = torch.zeros(2, 2)
     names = {named(rows), named(rows, identity=(1,)), named(rows, identity=({"a": 1},)), named(rows, work="other")}
     names |= {named(torch.tensor(number)) for number in (1, 2)}  # of no dimension, as batch normalisation counts
-    (tmp_path / "dasm").mkdir()
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "dasm/__init__.py").write_text(text)
-        monkeypatch.setattr(runtime.dasm, "__file__", str(tmp_path / "dasm/__init__.py"))
-        names.add(named(rows))
+    names |= {named(rows, parts=[Tail(width=width)]) for width in (0.3, 0.4)}
     assert len(names) == 8
 
 
-def test_the_module_that_does_the_work_counts_and_what_it_imports_of_the_pipeline(named, tmp_path, monkeypatch):
-    texts = {"a": "from pipeline import b", "b": "B = 1", "c": "", "work/runtime": ""}
-    (tmp_path / "pipeline/work").mkdir(parents=True)
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A function that writes the packages anew, with some files changed, and says under which name work is kept."""
+    texts = {
+        "pipeline/a.py": "from pipeline import b",
+        "pipeline/b.py": "from dasm.train import fit",
+        "pipeline/c.py": "",
+        "pipeline/work/runtime.py": "",
+        "dasm/train.py": "from dasm.rng import draw",
+        "dasm/rng.py": "A = 1",
+        "dasm/windows/__init__.py": "",
+        "dasm/windows/tail.py": "from dasm.parts import share",
+        "dasm/windows/budget.py": "",
+        "dasm/parts.py": "B = 1",
+    }
     monkeypatch.setattr(runtime, "__file__", str(tmp_path / "pipeline/work/runtime.py"))
 
-    def found(**changed):
+    def found(changed, part=None):
         for name, text in (texts | changed).items():
-            (tmp_path / f"pipeline/{name}.py").write_text(text)
-        return named(torch.zeros(1), code="pipeline.a")
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        parts = [Tail(width=0.3) if part is None else part]
+        return runtime.identity(parts=parts, code=("pipeline.a",), tensors=[torch.zeros(1)])
 
-    first = found()
-    assert found(c="C = 2") == found(b="B = 1  # words") == first
-    assert len({first, found(b="B = 2"), found(a="from pipeline import b, c")}) == 3
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pipeline/b.py": "from dasm.train import fit\nB = 2"},
+        {"pipeline/a.py": "from pipeline import b, c"},
+        {"dasm/train.py": "from dasm.rng import draw as drawn"},
+        {"dasm/rng.py": "A = 2"},
+        {"dasm/windows/__init__.py": "KEPT = 1"},
+        {"dasm/windows/tail.py": "from dasm.parts import share\nWIDTH = 2"},
+        {"dasm/parts.py": "B = 2"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_code_that_does_the_work_counts_and_that_of_its_parts_and_all_they_import(library, change):
+    assert library(change) != library({})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pipeline/c.py": "C = 2"},
+        {"pipeline/b.py": '"""Says."""\nfrom dasm.train import fit  # words'},
+        {"dasm/rng.py": "# Why it is one.\nA = 1"},
+        {"dasm/windows/budget.py": "STEP = 2"},
+        {"dasm/windows/mine.py": "MINE = 1"},
+        {"dasm/windows/tail.py": "\n\nfrom dasm.parts import share"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_other_plug_ins_comments_and_layout_do_not(library, change):
+    """Else a new window would cost a study the first segments that its arms share, and whatever was interrupted."""
+    assert library(change) == library({})
+
+
+def test_of_two_parts_of_the_same_options_each_has_its_own_code(library):
+    assert library({}, Budget(width=0.3)) != library({}, Tail(width=0.3))
+    assert library({"dasm/windows/budget.py": "STEP = 2"}, Budget(width=0.3)) != library({}, Budget(width=0.3))
 
 
 def test_a_stage_loads_every_network_and_torchvision_but_no_pandas():

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from dasm import scores
+from dasm.errors import ConfigError
 from dasm.matching import Matching
-from dasm.plugins import build
+from dasm.plugins import build, spelled
 from dasm.segments import SegmentPlan, distil_segment
 from dasm.tables import read_difficulty, read_segments, read_window
 from dasm.types import Segment, Task
@@ -283,6 +284,12 @@ def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_on
     assert layout.results("joint", 1).read_bytes() == taken, "what it would have written itself"
 
 
+@pytest.mark.usefixtures("done")
+def test_a_set_that_is_not_there_is_refused_before_anybody_is_trained_on_it():
+    with pytest.raises(ConfigError, match=r"^data/distilled/alone/0: must hold a set to judge, got 'none'$"):
+        benchmark.main("alone", 0)
+
+
 def test_a_segment_that_was_taken_over_says_between_which_ranks_its_own_window_lies(done, monkeypatch):
     distil("alone")
     monkeypatch.setattr(distillation, "read_window", lambda _: (torch.ones(48), torch.arange(48) / 48 * 0.5))
@@ -293,12 +300,15 @@ def test_a_segment_that_was_taken_over_says_between_which_ranks_its_own_window_l
     assert (own.lower, own.upper) != (whole.lower, whole.upper)
 
 
-def identity(*, prefix=(), weights=None, rank=None, more=(4, 3, "cpu", {"threads": 1}), ipc=2, iterations=4, **options):
+PLAIN = (4, 3, "cpu", {"threads": 1})
+
+
+def identity(*, prefix=(), weights=None, rank=None, more=PLAIN, teaching=(), ipc=2, iterations=4, **options):
     matching = build(Matching, {**STUDY["matching"], **options}, "matching")
     real = make_blobs(16, seed=0)
     plan = SegmentPlan(ipc=ipc, iterations=iterations)
     weights = torch.ones(48) if weights is None else weights
-    return distillation._identity(matching, plan, real, prefix, weights, rank, more)
+    return distillation._identity(matching, plan, real, prefix, weights, rank, more, teaching)
 
 
 WINDOW, RANK = (torch.arange(48) % 2).float(), torch.arange(48.0) / 48
@@ -380,13 +390,17 @@ def test_how_experts_are_trained_is_part_of_a_segment_that_follows_them(monkeypa
     asked = []
     monkeypatch.setattr(runtime, "identity", lambda *_, code, **__: asked.append({*code}) or "")
     identity()
-    identity(objective={"name": "mtt", "max_start_epoch": 1, "expert_epochs": 1})
-    assert asked == [{"pipeline.work.distillation"}, {"pipeline.work.distillation", "pipeline.work.experts"}]
+    identity(teaching=distillation._teaching({"experts": {"trainer": TRAINER}}))
+    own = {"pipeline.work.distillation"}
+    taught = {"pipeline.work.experts", "dasm.train", "dasm.recipe", "dasm.networks.convnet"}
+    assert asked == [own, own | taught]
 
 
 def test_an_identity_holds_values_and_no_addresses(monkeypatch):
     seen = []
-    monkeypatch.setattr(distillation.runtime, "identity", lambda *values, code, tensors: seen.append(values))
+    monkeypatch.setattr(
+        distillation.runtime, "identity", lambda *values, parts, code, tensors: seen.append((values, spelled(parts)))
+    )
     identity(prefix=[SEGMENT])
     assert "gradient" in str(seen).lower() and "real_batch=8" in str(seen)
     assert " at 0x" not in str(seen)
