@@ -51,7 +51,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     weights, rank = read_window(layout.difficulty(arm, k)) if windowed else (torch.ones(len(real)), None)
     follows = matching.objective.needs_experts
     experts = recipes.followed(study, first=not prefix) if follows else None
-    teaching = _teaching(study) if follows else []
+    teaching = [] if experts is None else _teaching(experts)
     more = [planned_ipc, seed, device, params.value(study, "threads"), experts]
     work = _identity(matching, plan, real, prefix, weights, rank, more, teaching)
     name, resume = f"{stage}@{arm}-s{k}", runtime.checkpoint(f"{arm}-{k}", work)
@@ -106,12 +106,12 @@ def _told(history: Tensor) -> Mapping[str, Any]:
     return {"iterations": len(history), "distances": [float(f"{value:.5g}") for value in history.tolist()]}
 
 
-def _teaching(study: Mapping[str, Any]) -> list[str]:
-    """Return the modules that train experts.
+def _teaching(experts: Mapping[str, Any]) -> list[str]:
+    """Return the modules that train such experts.
 
     Named, not imported: a segment that follows none does not depend on them.
     """
-    return ["pipeline.work.experts", *modules_of(params.section(study, Trainer, "experts.trainer"))]
+    return ["pipeline.work.experts", *modules_of(build(Trainer, experts["trainer"], "experts.trainer"))]
 
 
 def _identity(

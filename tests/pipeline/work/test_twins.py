@@ -390,7 +390,7 @@ def test_how_experts_are_trained_is_part_of_a_segment_that_follows_them(monkeypa
     asked = []
     monkeypatch.setattr(runtime, "identity", lambda *_, code, **__: asked.append({*code}) or "")
     identity()
-    identity(teaching=distillation._teaching({"experts": {"trainer": TRAINER}}))
+    identity(teaching=distillation._teaching({"trainer": TRAINER}))
     own = {"pipeline.work.distillation"}
     taught = {"pipeline.work.experts", "dasm.train", "dasm.recipe", "dasm.networks.convnet"}
     assert asked == [own, own | taught]
