@@ -234,17 +234,20 @@ def test_what_the_guide_says_of_filters_on_cifar10_is_in_the_report():
 
 def test_what_the_guide_says_of_segments_on_cifar10_is_in_the_table_of_root_seeds():
     (table,) = re.findall(r"\| asked \| of three root seeds \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
-    found = pd.read_csv(ROOT / "reports/cifar10-easy/roots-paired.csv")
-    assert {*found["n"]} == {3}
-    found = found.set_index(["arm", "minus", "split"])
+    columns = {}
+    for study in ("cifar10-easy", "cifar10-easy-long"):
+        found = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv")
+        assert {*found["n"]} == {3}
+        found = found.set_index(["arm", "minus", "split"])
+        columns |= {(study, split): found.xs(split, level="split") for split in ("test", "validation")}
     rows = cells_of(table)
     assert len(rows) >= 6
     for claim, difference, *cells in rows:
         arm, minus = re.match(r"`([a-z0-9-]+)` \N{MINUS SIGN} `([a-z0-9-]+)`", difference).groups()
-        for split, cell in zip(("test", "validation"), cells, strict=True):
-            there = (arm, minus, split) in found.index  # an arm minus those after it
-            row = found.loc[arm, minus, split] if there else turned(found.loc[minus, arm, split])
-            assert cell == written(row), (claim, difference, split)
+        for (column, found), cell in zip(columns.items(), cells, strict=True):
+            there = (arm, minus) in found.index  # an arm minus those after it
+            row = found.loc[arm, minus] if there else turned(found.loc[minus, arm])
+            assert cell == written(row), (claim, difference, column)
 
 
 def turned(row):
