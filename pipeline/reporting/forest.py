@@ -14,6 +14,7 @@ from pipeline.reporting.ranking import Difference
 # Points of accuracy within which the axis is linear; beyond, arms that are far behind would push the rest together.
 _LINEAR = 2
 _TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50)
+_GAP = 4  # between two numbers, in pixels
 
 
 def forest(paired: pd.DataFrame, reference: str) -> Figure:
@@ -61,7 +62,21 @@ def forest(paired: pd.DataFrame, reference: str) -> Figure:
         said = "filled: the 95 % interval excludes zero" + "; no mark: both arms have the same set there" * shared
         legend.set_title(said)
         legend.get_title().set(color=MUTED, fontsize=8)
+        figure.draw_without_rendering()
+        for ax in axes:
+            _thin_out(ax)
         return figure
+
+
+def _thin_out(ax: Axes) -> None:
+    """Leave the ticks whose numbers have room, those nearest to zero first; the figure has been laid out."""
+    drawn = dict(zip(ax.get_xticks(), (label.get_window_extent() for label in ax.get_xticklabels()), strict=True))
+    kept: list[float] = []
+    for tick in sorted(drawn, key=abs):
+        here = drawn[tick].padded(_GAP)
+        if not any(here.overlaps(drawn[other]) for other in kept):
+            kept.append(tick)
+    ax.set_xticks(sorted(kept))
 
 
 def _mark(ax: Axes, gap: pd.Series, at: float, number: int) -> None:

@@ -1,5 +1,7 @@
 """The figure of differences over root seeds, against rows made by hand."""
 
+import itertools
+
 import pandas as pd
 import pytest
 
@@ -55,6 +57,22 @@ def test_the_axis_holds_every_interval():
     assert left.get_xlim()[0] <= -5 and left.get_xlim()[1] >= 12
     ticks = [label.get_text() for label in left.get_xticklabels()]
     assert ticks == ["\N{MINUS SIGN}5", "\N{MINUS SIGN}2", "\N{MINUS SIGN}1", "0", "+1", "+2", "+5", "+10"]
+
+
+@pytest.mark.parametrize("reach", [1, 2, 4, 6, 9, 12, 19, 25, 60])
+@pytest.mark.parametrize("side", [1, -1, 0])
+def test_the_numbers_of_the_axis_do_not_touch(reach, side):
+    far = rows()
+    if side >= 0:
+        far.loc[3, "upper"] = reach
+    if side <= 0:
+        far.loc[3, "lower"] = -reach
+    figure = forest(far, "dasm")
+    figure.canvas.draw()
+    for ax in figure.axes:
+        boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+        assert len(boxes) >= 3
+        assert all(right.x0 - left.x1 > 2 for left, right in itertools.pairwise(boxes))
 
 
 def test_the_axis_says_where_it_is_linear_and_the_legend_what_no_mark_means():
