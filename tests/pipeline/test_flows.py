@@ -501,9 +501,14 @@ def test_ctrl_c_ends_a_run_at_once_with_its_stages_and_tells_prefect(project: Pa
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
         )
-    assert _until((project / "pid").exists, 150), (project / "log").read_text()
-    os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=40) == 130
+    try:
+        assert _until((project / "pid").exists, 150), (project / "log").read_text()
+        os.killpg(driver.pid, signal.SIGINT)
+        assert driver.wait(timeout=40) == 130
+    finally:
+        if driver.poll() is None:  # a test that fails leaves nobody behind
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
     said = (project / "log").read_text()
     assert "reproduce: interrupted" in said and "Finished in state Crashed" in said
     assert "Traceback" not in said
