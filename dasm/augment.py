@@ -106,9 +106,11 @@ class Transform:
 
     def _affine(self, images: Float[Tensor, "n c h w"], rotated: Bool[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
         cos, sin, scale = (value.to(images) for value in (self.angle.cos(), self.angle.sin(), self.scale))
-        none = torch.zeros_like(sin)
-        across = torch.stack([torch.where(rotated, cos, scale[:, 1]), torch.where(rotated, -sin, none), none], dim=1)
-        down = torch.stack([torch.where(rotated, sin, none), torch.where(rotated, cos, scale[:, 0]), none], dim=1)
+        none, (height, width) = torch.zeros_like(sin), images.shape[2:]
+        # Coordinates run from -1 to 1 along either side: of oblong images, steps down and across are of two lengths.
+        right, below = -sin * (height / width), sin * (width / height)
+        across = torch.stack([torch.where(rotated, cos, scale[:, 1]), torch.where(rotated, right, none), none], dim=1)
+        down = torch.stack([torch.where(rotated, below, none), torch.where(rotated, cos, scale[:, 0]), none], dim=1)
         theta = torch.stack([across, down], dim=1)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         if images.is_cuda and images.requires_grad:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm.errors import ConfigError, require
-from dasm.networks import Classifier
+from dasm.networks import Classifier, Network
 from dasm.plugins import name_of
 from dasm.readings import Reading
 from dasm.scores import Score, cross_entropy
@@ -123,6 +123,13 @@ def check_snapshots(score: Score, snapshots: int) -> None:
     name = name_of(score)
     rule = f"snapshots must be >= {score.snapshots_needed} for the score {name!r}"
     require(snapshots >= score.snapshots_needed, rule, snapshots)
+
+
+def check_network(score: Score, network: Network) -> None:
+    """Refuse a score that asks convolutions where a network has none."""
+    name = name_of(score)
+    rule = f"trainer.network must have convolutions for the score {name!r}"
+    require(network.convolves or not score.needs_convolutions, rule, name_of(network))
 
 
 def _right(reading: Reading, real: LabelledImages) -> Tensor:

@@ -23,7 +23,8 @@ from dasm.errors import ConfigError
 from dasm.images.png import to_png
 from dasm.storage.files import write_atomically
 from dasm.storage.lineage import parts
-from dasm.tables import segment_columns, write_table
+from dasm.storage.parquet import write_table
+from dasm.tables import segment_columns
 
 #: Names inside an exported folder.
 PARQUET, SAFETENSORS, IMAGES = "distilled.parquet", "distilled.safetensors", "images"

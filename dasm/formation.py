@@ -62,6 +62,7 @@ def decode_set(data: LabelledImages, factor: int) -> LabelledImages:
         images=decode(data.pixels(), factor),
         labels=data.labels.repeat(factor**2),
         targets=None if data.targets is None else data.targets.repeat(factor**2, 1),
+        origin=None,
     )
 
 

@@ -16,7 +16,8 @@ from dasm.errors import ConfigError, require
 from dasm.export import DESCRIPTION, PARQUET, image_names
 from dasm.images.png import from_png
 from dasm.storage.lineage import FIELDS, Lineage, naming, verify
-from dasm.tables import read_chain, read_table, segment_files, segment_of
+from dasm.storage.parquet import read_table
+from dasm.tables import read_chain, segment_files, segment_of
 from dasm.types import Segment
 
 _FOREIGN = "not a set that DASM wrote; to judge it beside others: docs/running.md"

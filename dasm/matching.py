@@ -38,7 +38,8 @@ class Matching:
             IDC: 5e-3 at 10 images per class and 32 pixels a side).
         momentum: of the pixels, in [0, 1); None takes the objective's own.
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
-            (arXiv 2310.06982) do, instead of the new segment alone (A11).
+            (arXiv 2310.06982) do, instead of the new segment alone (A11). Synthetic batches are drawn from the whole
+            of it, as in PDD; SeqMatch takes as many of each segment.
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
         learns_from: the real images that matching networks learn from between pixel updates (A10): `all` of them, as in
             IDC, SeqMatch and PDD, or those that the segment is matched with, the `window` alone.

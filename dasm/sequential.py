@@ -10,10 +10,11 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dasm.difficulty import check_snapshots, measure
+from dasm.difficulty import check_network, check_snapshots, measure
 from dasm.errors import at_least, require
 from dasm.evaluators import Evaluators, trained
 from dasm.experts import Experts
+from dasm.formation import decoded_count
 from dasm.matching import Matching
 from dasm.networks import Classifier
 from dasm.plugins import name_of
@@ -48,6 +49,7 @@ class Sequential:
         at_least(self, 1, "planned_ipc")
         if self.selection is not None:
             check_snapshots(self.selection.score, self.evaluators.snapshots)
+            check_network(self.selection.score, self.evaluators.trainer.network)
         objective, network = self.matching.objective, self.matching.trainer.network
         given = self.experts is not None or not objective.needs_experts
         require(given, f"experts must be given for {name_of(objective)}", self.experts)
@@ -73,10 +75,13 @@ class Sequential:
             track: wraps the iterations of each segment, to show progress.
 
         Raises:
-            ConfigError: the plans are not those of `prefix` and more; whatever `distil_segment` refuses.
+            ConfigError: the plans are not those of `prefix` and more, or are for more images than the objective can
+                distil; whatever `distil_segment` refuses.
         """
         held, planned = ([part.ipc for part in parts] for parts in (prefix, plans[: len(prefix)]))
         require(held == planned, f"plans must begin with those of prefix ({held} images per class)", planned)
+        whole = decoded_count(sum(plan.ipc for plan in plans), self.matching.factor)
+        self.matching.objective.check(whole)
         teachers = self.evaluators.train([real], 0, seed) if self.selection is not None else []
         first = measure(real, teachers, self.selection.score) if self.selection is not None and prefix else None
         networks: list[list[Classifier]] = []

@@ -5,58 +5,23 @@ synced and renamed, so that a reader never sees half of one. A segment is in the
 `datasets.load_dataset("parquet", data_files=...)` opens it with decoded images and class names.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dasm.difficulty import Difficulty
-from dasm.errors import ConfigError
 from dasm.images.png import from_png, to_png
-from dasm.storage.files import write_atomically
-from dasm.storage.hugging_face import features
 from dasm.storage.lineage import FIELDS, Lineage, content, naming, verify
+from dasm.storage.parquet import read_table, write_table
 from dasm.types import Segment
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: Mapping[str, Any]) -> None:
-    """Write a Parquet file whose footer names its schema (`dasm.schema`) and provenance (`dasm.meta`, JSON)."""
-    footer = {"dasm.schema": schema, "dasm.meta": json.dumps(dict(meta), sort_keys=True)}
-    if "class_names" in meta and "image" in columns:
-        footer["huggingface"] = json.dumps({"info": {"features": features(columns, meta["class_names"])}})
-    table = pa.table(dict(columns)).replace_schema_metadata(footer)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
-
-
-def read_table(path: Path, *schemas: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a Parquet file written by `write_table` with one of the schemas.
-
-    Returns:
-        The table and its provenance.
-
-    Raises:
-        ConfigError: no such file, not Parquet, or another schema.
-    """
-    if not path.exists():
-        raise ConfigError(f"{path}: no such file")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
-    footer = table.schema.metadata or {}
-    found = footer.get(b"dasm.schema", b"none").decode()
-    if found not in schemas:
-        raise ConfigError(f"{path}: must have schema {' or '.join(schemas)}, got {found}")
-    return table, json.loads(footer[b"dasm.meta"])
 
 
 def write_segment(path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import attrgetter
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -36,6 +36,8 @@ class LabelledImages:
         mean: channel mean of the *real training* pixels in [0, 1]; synthetic sets carry the same one.
         std: channel standard deviation of the same pixels.
         targets: soft labels, a distribution over the classes per image, if a network is to learn these instead.
+        origin: of real training images, where each stands among all images of its data set in stored order, from 0: the
+            splits that were held out leave gaps. None where nobody knows.
     """
 
     images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]
@@ -44,6 +46,7 @@ class LabelledImages:
     mean: Float[Tensor, " c"]
     std: Float[Tensor, " c"]
     targets: Float[Tensor, "n k"] | None = None
+    origin: Int64[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no network could read, and labels that name no class.
@@ -54,7 +57,7 @@ class LabelledImages:
         require(read, "images must be 8-bit or floating point", self.images.dtype)
         require(self.images.ndim == 4, "images must be n x channels x height x width", [*self.images.shape])
         require(self.labels.dtype == torch.int64, "labels must be 64-bit integers", self.labels.dtype)
-        for what, held in (("images", self.images), ("soft labels", self.targets)):
+        for what, held in (("images", self.images), ("soft labels", self.targets), ("origins", self.origin)):
             if held is not None:
                 require(len(held) == len(self.labels), f"{what} must be as many as labels, {len(self)}", len(held))
         looked_at = len(self.labels) and not self.labels.is_cuda
@@ -97,14 +100,19 @@ class LabelledImages:
 
     def subset(self, indices: Int64[Tensor, " b"]) -> "LabelledImages":
         """Return the images at `indices`, in that order."""
-        targets = None if self.targets is None else self.targets[indices]
-        return replace(self, images=self.images[indices], labels=self.labels[indices], targets=targets)
+        held: dict[str, Any] = {"images": self.images, "labels": self.labels, **self._beside}
+        return replace(self, **{name: tensor[indices] for name, tensor in held.items()})
 
     def to(self, device: str | torch.device) -> "LabelledImages":
         """Return the set on another device."""
-        names = ("images", "labels", "mean", "std", *(("targets",) if self.targets is not None else ()))
-        moved = {name: getattr(self, name).to(device) for name in names}
-        return replace(self, **moved)
+        held: dict[str, Any] = {name: getattr(self, name) for name in ("images", "labels", "mean", "std")}
+        return replace(self, **{name: tensor.to(device) for name, tensor in (held | self._beside).items()})
+
+    @property
+    def _beside(self) -> dict[str, Tensor]:
+        """What the set has of every image besides its pixels and its class."""
+        beside = {"targets": self.targets, "origin": self.origin}
+        return {name: tensor for name, tensor in beside.items() if tensor is not None}
 
 
 def join(parts: Sequence[LabelledImages]) -> LabelledImages:
@@ -125,7 +133,8 @@ def join(parts: Sequence[LabelledImages]) -> LabelledImages:
     rule = f"soft labels must be those of all {len(parts)} parts or of none"
     require(len(targets) in (0, len(parts)), rule, len(targets))
     whole = torch.cat(targets) if targets else None
-    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels), targets=whole)
+    # Images of several sets come from no one place.
+    return replace(parts[0], images=torch.cat(images), labels=torch.cat(labels), targets=whole, origin=None)
 
 
 def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:
@@ -134,7 +143,8 @@ def prefixes(parts: Sequence[LabelledImages]) -> list[LabelledImages]:
     for size in accumulate(map(len, parts)):
         # Views: copies of every prefix would be half as many times the whole as there are parts.
         targets = None if whole.targets is None else whole.targets[:size]
-        found.append(replace(whole, images=whole.images[:size], labels=whole.labels[:size], targets=targets))
+        images, labels = whole.images[:size], whole.labels[:size]
+        found.append(replace(whole, images=images, labels=labels, targets=targets, origin=None))
     return [*found[:-1], whole]
 
 

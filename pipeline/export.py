@@ -84,7 +84,7 @@ def _check_recipe(study: Mapping[str, Any], arm: str, state: int, distilled: Dis
 def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, Any]]:
     plans = [methods.plan(study, arm, k) for k in range(state)]
     if arm in study["coresets"]:
-        files = sets.recorded(arm)
+        files = sets.recorded(arm, "coreset")
         return [recipes.picked(study, arm, plan["ipc"]) | files for plan in plans]
     follows = methods.section(study, arm, "matching", Matching).objective.needs_experts
     if methods.is_joint(study, arm):

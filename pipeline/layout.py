@@ -4,6 +4,7 @@ from pathlib import Path
 
 BLUEPRINT = Path("data/blueprint")
 REAL = Path("data/real")
+IMAGES = Path("data/images.parquet")
 TEACHERS = Path("data/evaluators/real")
 LEDGER = Path("data/ledger")
 FULL = Path("data/results/full.parquet")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pipeline import layout
 from pipeline.names import FULL
 from pipeline.reporting import content, diagnosis, drawing, figures, gallery, summary
-from pipeline.reporting.artefacts import read_results, read_states
+from pipeline.reporting.artefacts import read_results, read_states, softly_judged
 from pipeline.reporting.contact import contact_sheet
 from pipeline.reporting.dots import beyond, dots
 from pipeline.reporting.facts import facts
@@ -40,7 +40,8 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
     """
     scope = Scope.of(params)
     results = read_results(root, scope)
-    table, paired = summary.table(results, scope), summary.paired(results, scope)
+    soft = softly_judged(root, params, scope)
+    table, paired = summary.table(results, scope, soft), summary.paired(results, scope)
     states, held = read_states(root, scope), holdings(root, scope)
     numbers = content.numbers(params, scope, table, paired)
     standings = content.standings(params, scope, results)
@@ -52,6 +53,7 @@ def write(root: Path, params: Mapping[str, Any]) -> Path:
         **content.difficulty(scope, states),
         **diagnosis.diagnosis(root, scope, held, drawn=not numbers["many"]),
         **content.costs(root, params, scope),
+        "soft": soft,
         "facts": facts(root, params, results),
         "beyond": any(
             beyond(places, numbers["cells"][network, FULL, 0].mean) for network, places in standings["ranked"].items()

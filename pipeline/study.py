@@ -6,13 +6,16 @@ from typing import Any, final
 
 from dasm.coresets import Coreset
 from dasm.data import Dataset
+from dasm.difficulty import check_network
 from dasm.errors import ConfigError, require
 from dasm.evaluate import Protocol
 from dasm.evaluators import Evaluators
 from dasm.experts import Experts
+from dasm.formation import decoded_count
 from dasm.matching import Matching
 from dasm.networks import Network
 from dasm.plugins import build, name_of
+from dasm.scores import Score
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
 from pipeline import methods, params
@@ -131,24 +134,43 @@ def parse(study: Mapping[str, Any]) -> Study:
     methods.check(study)
     params.value(study, "matching.factor")  # which dvc.yaml names, so the library's default does not do
     for arm in whole.arms:
-        evaluator = methods.section(study, arm, "evaluator", Evaluators)
         selection = methods.section(study, arm, "selection", Selection)
-        need, score = selection.score.snapshots_needed, name_of(selection.score)
-        for whose, snapshots in (("the arm's own", evaluator.snapshots), ("the shared", whole.evaluator.snapshots)):
-            rule = f"evaluator.snapshots must be >= {need} for the score {score!r} of arm {arm!r}, {whose} too"
-            require(snapshots >= need, rule, snapshots, "state 0 goes by the shared ones")
+        _check_score(whole, study, arm, selection.score)
         first = selection.first_window == "window" or not methods.is_joint(study, arm)
         rule = f"selection.first_window must be window for arm {arm!r}, whose joint sets have no other"
         require(first, rule, selection.first_window, "without a window list it under controls")
+    images = sum(plan.ipc for plan in whole.segment.values())
     for arm in (*whole.arms, *whole.controls):
         matching = methods.section(study, arm, "matching", Matching)
+        try:
+            matching.objective.check(decoded_count(images, matching.factor))
+        except ConfigError as error:
+            raise ConfigError(f"{methods.place(study, arm, 'matching')}.{error}") from error
         if matching.objective.needs_experts:
             _check_experts(whole, study, arm, matching)
     for arm in whole.coresets:
         coreset = methods.section(study, arm, "coreset", Coreset)
         rule = f"evaluator.snapshots must be >= {coreset.snapshots_needed} for the coreset {arm!r}"
         require(whole.evaluator.snapshots >= coreset.snapshots_needed, rule, whole.evaluator.snapshots)
+        if coreset.asked is not None:
+            _check_convolutions(whole.evaluator, coreset.asked, f"the coreset {arm!r}")
     return whole
+
+
+def _check_score(whole: Study, study: Mapping[str, Any], arm: str, score: Score) -> None:
+    """Refuse evaluators that a score cannot ask: the arm's own, and the shared ones, which state 0 goes by."""
+    own, need = methods.section(study, arm, "evaluator", Evaluators), score.snapshots_needed
+    for whose, evaluator in (("the arm's own", own), ("the shared", whole.evaluator)):
+        rule = f"evaluator.snapshots must be >= {need} for the score {name_of(score)!r} of arm {arm!r}, {whose} too"
+        require(evaluator.snapshots >= need, rule, evaluator.snapshots, "state 0 goes by the shared ones")
+        _check_convolutions(evaluator, score, f"arm {arm!r}, {whose} too")
+
+
+def _check_convolutions(evaluator: Evaluators, score: Score, whose: str) -> None:
+    try:
+        check_network(score, evaluator.trainer.network)
+    except ConfigError as error:
+        raise ConfigError(f"evaluator.{error} ({whose})") from error
 
 
 def _check_experts(whole: Study, study: Mapping[str, Any], arm: str, matching: Matching) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dasm.difficulty import Difficulty
 from dasm.networks import Classifier
 from dasm.readings import Reading
-from dasm.tables import read_table, write_segment
+from dasm.storage.parquet import read_table
+from dasm.tables import write_segment
 from dasm.types import LabelledImages, Segment
 from dasm.windows import Progress
 

@@ -228,6 +228,20 @@ def test_a_quarter_turn_is_a_quarter_turn():
     torch.testing.assert_close(turned, image.rot90(1, dims=(2, 3)), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(("h", "w"), [(24, 72), (72, 24), (40, 40)])
+def test_a_turn_is_one_in_pixels_on_oblong_images_too(h, w):
+    """A ramp of grey, read back: one that rises along a direction rises along the turned one, and as steeply."""
+    angle = math.radians(15)
+    down, right = torch.meshgrid(torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij")
+    turn = replace(still(("rotate",)), angle=torch.tensor([angle]))
+    inside = (slice(h // 2 - 3, h // 2 + 3), slice(w // 2 - 3, w // 2 + 3))
+    for ramp, expected in (
+        (right, math.cos(angle) * right - math.sin(angle) * down),
+        (down, math.sin(angle) * right + math.cos(angle) * down),
+    ):
+        torch.testing.assert_close(turn(ramp[None, None].float())[0, 0][inside], expected[inside], rtol=0, atol=1e-4)
+
+
 def test_a_rotation_lets_zeros_in_at_the_corners():
     turned = replace(still(("rotate",)), angle=torch.tensor([math.radians(45)]))(torch.ones(1, 1, 9, 9))
     assert turned[0, 0, 0, 0] == 0 and turned[0, 0, 4, 4] == pytest.approx(1)

@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 import dasm
 from dasm import objectives, windows
 from dasm.coresets import Coreset, Guide
+from dasm.data.image_folder import ImageFolder
 from dasm.difficulty import Difficulty
 from dasm.errors import ConfigError
 from dasm.export import export
 from dasm.images.png import to_png
+from dasm.images.prepare import write_images
 from dasm.images.store import read_split
 from dasm.matching import Matching
 from dasm.networks import predict
@@ -29,6 +31,7 @@ from dasm.networks.convnet import ConvNet
 from dasm.plugins import build
 from dasm.segments import SegmentPlan, distil_segment, stored_segment
 from dasm.selection import Selection
+from dasm.tables import write_difficulty
 from dasm.train import Recipe
 from dasm.windows import Progress
 from pipeline import methods, params
@@ -38,6 +41,7 @@ from pipeline.study import parse
 from pipeline.work.states import write_state
 from tests.conftest import make_blobs
 from tests.graph import ROOT
+from tests.pictures import fill
 from tests.test_house import SOURCE
 
 GUIDE = (ROOT / "docs/your-own-data.md").read_text()
@@ -160,6 +164,50 @@ def test_the_lines_that_make_a_file_of_a_foreign_set_make_one_that_is_read(tmp_p
     (segment,) = given.segments(real, [2], factor=1, seed=0, guide=Guide(readings=(), judge=lambda _: 0.0))
     rows = torch.stack([torch.arange(10), torch.arange(10) + 10], dim=1).flatten()
     assert (segment.images.float() - pixels.clamp(0, 1)[rows] * 255).abs().max() <= 0.501
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """A folder of pictures that was prepared and scored: in stored order the later, the easier. Its training images."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "in", {f"{c}/{i:02}.png": 40 * n + i for n, c in enumerate(("cat", "dog")) for i in range(40)})
+    source = ImageFolder(root="in", color="grey").open(0)
+    write_images(Path("data/images.parquet"), source)
+    real = source.task().train
+    Path("data/difficulty/dasm").mkdir(parents=True)
+    difficulty = replace(hard([-float(place) for place in real.origin]), labels=real.labels)
+    write_difficulty(Path("data/difficulty/dasm/0.parquet"), difficulty, torch.ones(len(real)), {})
+    Path("data/sets").mkdir()
+    return real
+
+
+def blocks(text, title):
+    return re.findall(r"```(python|yaml)\n(.*?)```", text.split(f"## {title}\n")[1].split("\n## ")[0], flags=re.DOTALL)
+
+
+def test_the_lines_that_name_the_hardest_pictures_do(drawn, capsys):
+    ((_, code),) = blocks(GUIDE, "Which pictures are hard?")
+    exec(compile(code, "your-own-data.md", "exec"), {})
+    heads, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert heads == ["name", "label", "score", "right"]
+    levels = drawn.images[:20, 0, 0, 0].tolist()
+    assert [row[0] for row in rows] == [f"{('cat', 'dog')[level // 40]}/{level % 40:02}.png" for level in levels]
+
+
+def test_the_lines_that_make_a_file_of_scores_make_one_that_is_read(drawn):
+    (_, published), (_, lines), (_, own) = blocks(GUIDES["running.md"], "Scores made elsewhere")
+    labels = np.repeat([0, 1], 40)
+    np.savez("cifar10-cscores-orig-order.npz", scores=np.arange(80) / 80, labels=labels)
+    exec(compile(published, "running.md", "exec"), {})
+    exec(compile(own, "running.md", "exec"), {})
+    said = YAML(typ="safe").load(lines)
+    digits = params.read(ROOT / "params.yaml")
+    benchmark = {**digits["benchmark"], "arms": ["dasm", "cscores", *digits["benchmark"]["arms"][1:]]}
+    study = {**digits, **said, "method": {**digits["method"], **said["method"]}, "benchmark": benchmark}
+    parse(study)
+    score = methods.section(study, "cscores", "selection", Selection).score
+    assert torch.equal(score(drawn, (), ()), -drawn.origin.float() / 80)
+    assert torch.equal(replace(score, path="data/sets/dasm.parquet")(drawn, (), ()), -drawn.origin.float())
 
 
 def hard(scores):
@@ -304,7 +352,7 @@ def test_the_study_is_what_the_guide_says():
 
 
 def test_its_lines_of_python_run(project, capsys):  # noqa: ARG001
-    code, _ = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    code, _, _ = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     exec(compile(code, "your-own-data.md", "exec"), {})
     assert capsys.readouterr().out.startswith("12 6 ('class 0', 'class 1', 'class 2')")
 
@@ -339,7 +387,7 @@ def test_its_network_classifies_another_picture(capsys, task):
     network = ConvNet(width=32, depth=3).build(shape, task.train.num_classes, stream=7)
     save_file(network.state_dict(), "model.safetensors")
     Path("new.png").write_bytes(to_png(task.test.images[0]))
-    _, code = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    _, code, _ = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     exec(compile(code, "your-own-data.md", "exec"), {})
     expected = int(predict(network, task.test)[0].argmax())
     assert capsys.readouterr().out == f"{task.train.class_names[expected]}\n"

@@ -15,6 +15,7 @@ PLUG_INS = [f"dasm.{kind}.{name}" for kind in KINDS for name in listed(kind)]
 FILES = sorted(DASM.rglob("*.py"))
 REQUIRED = {
     "dasm.coresets.given": {"path"},
+    "dasm.scores.given": {"path"},
     "dasm.windows.anchor": {"window"},
     "dasm.windows.blended": {"window"},
     "dasm.windows.group": {"sizes"},

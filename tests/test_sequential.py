@@ -14,12 +14,14 @@ from dasm.formation import mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.networks.convnet import ConvNet
+from dasm.networks.mlp import MLP
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
 from dasm.objectives.gradient import Gradient
 from dasm.objectives.mtt import MTT
 from dasm.pixels import PixelSGD
 from dasm.scores.forgetting import Forgetting
+from dasm.scores.gps import GPS
 from dasm.scores.loss import Loss
 from dasm.segments import SegmentPlan, decoded, freeze
 from dasm.selection import Selection
@@ -219,6 +221,10 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_trained(method, tr
     refused = {
         r"^snapshots must be >= 2 for the score 'forgetting', got 1$": {
             "selection": replace(method.selection, score=Forgetting())
+        },
+        r"^trainer\.network must have convolutions for the score 'gps', got 'mlp'$": {
+            "selection": replace(method.selection, score=GPS()),
+            "evaluators": replace(method.evaluators, trainer=replace(trainer, network=MLP())),
         },
         r"^experts must be given for mtt, got None$": {"matching": follows},
         r"^experts must be left out for objectives that follow none, got Experts\(": {"experts": experts},

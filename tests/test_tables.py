@@ -15,15 +15,14 @@ from dasm.evaluate import Accuracy
 from dasm.images.png import from_png, to_png
 from dasm.machine.counts import Counts
 from dasm.storage.files import write_atomically
+from dasm.storage.parquet import read_table, write_table
 from dasm.storage.results import pass_on, write_results
 from dasm.tables import (
     read_segment,
     read_segments,
-    read_table,
     read_window,
     write_difficulty,
     write_segment,
-    write_table,
 )
 from dasm.types import Segment
 from tests.handmade import difficulty_of, write_chain

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dasm.errors import ConfigError, require
+from dasm.formation import decode_set
 from dasm.types import LabelledImages, Segment, Task, join, normalise, prefixes
 from tests.handmade import numbered_set, numbers
 
@@ -38,6 +39,7 @@ def test_labels_that_name_no_class_are_refused(labels):
         ({"images": torch.zeros(3, 3, 4, 5)}, "images must be as many as labels, 2, got 3"),
         ({"labels": torch.tensor([0, 1], dtype=torch.int32)}, "labels must be 64-bit integers, got torch.int32"),
         ({"targets": torch.eye(2)[:1]}, "soft labels must be as many as labels, 2, got 1"),
+        ({"origin": torch.arange(3)}, "origins must be as many as labels, 2, got 3"),
     ],
 )
 def test_what_no_network_could_read_is_refused(changed, message):
@@ -85,6 +87,15 @@ def test_members_and_subsets_keep_their_order():
     assert part.labels.tolist() == [2, 1, 1]
     assert part.class_names == data.class_names
     assert numbers(data.inputs(torch.tensor([4, 1]))) == [4, 1]
+
+
+def test_where_images_stand_in_their_data_set_goes_with_them_as_long_as_it_is_one():
+    data = replace(numbered_set([1, 0, 1, 2, 1]), origin=torch.tensor([9, 8, 7, 6, 5]))
+    part = data.subset(torch.tensor([3, 0, 0])).to("cpu")
+    assert part.origin.tolist() == [6, 9, 9] and numbered_set([0]).subset(torch.tensor([0])).origin is None
+    assert join([part, part]).origin is None and join([part]).origin is part.origin
+    assert [each.origin for each in prefixes([part, part])] == [None, None]
+    assert decode_set(data, 1).origin is None
 
 
 def test_sets_are_joined_in_order_and_prefix_by_prefix():

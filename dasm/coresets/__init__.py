@@ -62,15 +62,20 @@ class Coreset(ABC):
     nested: ClassVar[bool] = True
 
     @property
+    def asked(self) -> Score | None:
+        """The score that says which images are hard; None where that makes no difference."""
+        return None
+
+    @property
     def snapshots_needed(self) -> int:
         """Snapshots along each training that the set needs at least."""
-        return 1
+        return 1 if self.asked is None else self.asked.snapshots_needed
 
     def files(self) -> Sequence[str]:
-        """Return the files that the set is read from, none if it is picked from the real images."""
-        return ()
+        """Return the files that the set is read from, or that say which images are hard."""
+        return () if self.asked is None else self.asked.files()
 
-    def check(self, real: LabelledImages, sizes: Sequence[int]) -> None:  # noqa: B027 - real images need no check
+    def check(self, real: LabelledImages, sizes: Sequence[int]) -> None:  # noqa: ARG002
         """Refuse files that do not go with a study, long before `segments` is asked for them.
 
         Args:
@@ -80,6 +85,8 @@ class Coreset(ABC):
         Raises:
             ConfigError: a file is missing, or is not what `segments` can read.
         """
+        if self.asked is not None:
+            self.asked.check(real)
 
     @abstractmethod
     def segments(

@@ -49,8 +49,8 @@ class CCS(Picked):
         at_least(self, 1, "bins")
 
     @property
-    def snapshots_needed(self) -> int:
-        return self.score.snapshots_needed
+    def asked(self) -> Score:
+        return self.score
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score, stream = guide.score(self.score, real), rng.derive(seed, "ccs")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coresets import Guide, Picked, hardest_first
+from dasm.scores import Score
 from dasm.scores.el2n import EL2N
 from dasm.types import LabelledImages
 
@@ -23,6 +24,10 @@ from dasm.types import LabelledImages
 class HighestEL2N(Picked):
     """Hardest first."""
 
+    @property
+    def asked(self) -> Score:
+        return EL2N()
+
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
-        score, stream = guide.score(EL2N(), real), rng.derive(seed, "el2n")
+        score, stream = guide.score(self.asked, real), rng.derive(seed, "el2n")
         return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

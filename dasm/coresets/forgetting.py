@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coresets import Guide, Picked, hardest_first
+from dasm.scores import Score
 from dasm.scores.forgetting import Forgetting
 from dasm.types import LabelledImages
 
@@ -23,9 +24,9 @@ class MostForgotten(Picked):
     """Hardest first; ties in random order."""
 
     @property
-    def snapshots_needed(self) -> int:
-        return Forgetting.snapshots_needed
+    def asked(self) -> Score:
+        return Forgetting()
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
-        score, stream = guide.score(Forgetting(), real), rng.derive(seed, "forgetting")
+        score, stream = guide.score(self.asked, real), rng.derive(seed, "forgetting")
         return torch.stack([order[:count] for order in hardest_first(real, score, count, stream)])

@@ -39,8 +39,8 @@ class Mosaic(Picked):
     score: Score = Loss()  # noqa: RUF009 - a frozen value
 
     @property
-    def snapshots_needed(self) -> int:
-        return self.score.snapshots_needed if self.window else 1
+    def asked(self) -> Score | None:
+        return self.score if self.window else None
 
     def tiles(self, factor: int) -> int:
         return factor

@@ -48,8 +48,8 @@ class SlidingWindow(Picked):
         require(all(0 <= start < 1 for start in self.starts), "starts must lie in [0, 1)", self.starts)
 
     @property
-    def snapshots_needed(self) -> int:
-        return self.score.snapshots_needed
+    def asked(self) -> Score:
+        return self.score
 
     def __call__(self, real: LabelledImages, count: int, seed: int, guide: Guide) -> Int64[Tensor, "k t"]:
         score = guide.score(self.score, real)

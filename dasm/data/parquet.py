@@ -12,7 +12,6 @@ names come from the `ClassLabel` feature in the footer; without one, classes are
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from dasm.errors import ConfigError, within
 from dasm.images.reading import Color, Encoded, ImageReader
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import complete_splits, stored_splits
+from dasm.storage.parquet import readable
 
 _NAMES = ("train", "test", "val", "valid", "validation")
 # PyArrow reads the images of a whole row group at once, which may be all there are; with these, those of a page.
@@ -84,7 +84,7 @@ class Parquet(Dataset):
         )
 
     def _shard(self, path: Path) -> "_Shard":
-        with _reading(path):
+        with readable(path):
             schema = pq.read_schema(path)
             image = _column(schema, path, self.image_column, "image", "img")
             label = _column(schema, path, self.label_column, "label")
@@ -110,7 +110,7 @@ class _Shard:
     def rows(self, count: int) -> Iterator[list[Encoded]]:
         """Read the file, so many rows at a time: what messages call an image, and its bytes."""
         start = 0
-        with _reading(self.path), pq.ParquetFile(self.path, **_STREAMED) as file:
+        with readable(self.path), pq.ParquetFile(self.path, **_STREAMED) as file:
             for batch in file.iter_batches(count, columns=[self.column]):
                 column = batch.column(0)
                 encoded = (column.flatten()[0] if pa.types.is_struct(column.type) else column).to_pylist()
@@ -122,14 +122,6 @@ def _blocks(shards: list[_Shard], reader: ImageReader, shape: tuple[int, int, in
     for shard in shards:
         for rows in shard.rows(block_length(shape, shard.path.stat().st_size // len(shard.labels))):
             yield partial(reader.block, rows, shape, len(rows))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
 
 
 def _files(root: Path, name: str) -> list[Path]:

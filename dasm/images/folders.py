@@ -86,6 +86,7 @@ def file_source(
         for start in range(0, len(paths), length):
             yield partial(_block, paths[start : start + length], reader, shape)
 
+    above = f"{Path(root)}/"
     return Source(
         where=root,
         class_names=tuple(class_names),
@@ -93,6 +94,7 @@ def file_source(
         image_shape=shape,
         splits=complete_splits(labels, class_names, where=root, seed=seed, validation=validation, test=test),
         blocks=blocks,
+        names=[path.removeprefix(above) for path in paths],
     )
 
 

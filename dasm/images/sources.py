@@ -40,6 +40,7 @@ class Source:
         blocks: starts one pass over all images in stored order, those left out included.
         truth: what `labels` were before some were changed on purpose; None where none was. For whoever studies what
             wrong labels do: it is stored beside the data set, and no part of the method looks at it.
+        names: what each image is called, where it has a name: that of its file, seen from the data set's folder.
     """
 
     where: str
@@ -49,6 +50,7 @@ class Source:
     splits: Mapping[str, Int64[np.ndarray, " _"]]
     blocks: Callable[[], Iterator[Block]]
     truth: Int64[np.ndarray, " n"] | None = None
+    names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no classifier can learn from."""
@@ -119,6 +121,7 @@ class Source:
                 class_names=self.class_names,
                 mean=torch.tensor(mean, dtype=torch.float32),
                 std=torch.tensor(std, dtype=torch.float32),
+                origin=torch.from_numpy(self.splits[split].astype(np.int64)) if split == "train" else None,
             )
             for split in SPLITS
         )

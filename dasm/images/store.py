@@ -10,6 +10,8 @@ from dasm.errors import ConfigError
 from dasm.types import LabelledImages, Task
 
 META = "meta.json"
+#: Where every training image stands among all images of the data set, in stored order, from 0.
+ORIGIN = "train.origin.npy"
 
 
 def array_file(split: str, kind: str) -> str:
@@ -31,12 +33,16 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
         # Copy on write: torch warns of arrays that cannot be written, and the file stays as it is.
         images = np.load(folder / array_file(split, "images"), mmap_mode="c", allow_pickle=False)
         labels = np.load(folder / array_file(split, "labels"), allow_pickle=False)
+        # What an earlier version has prepared holds none, and is prepared again; `check` looks into it before that.
+        known = split == "train" and (folder / ORIGIN).exists()
+        origin = torch.from_numpy(np.load(folder / ORIGIN, allow_pickle=False)) if known else None
         return LabelledImages(
             images=torch.from_numpy(images),
             labels=torch.from_numpy(labels),
             class_names=tuple(meta["class_names"]),
             mean=torch.tensor(meta["mean"]),
             std=torch.tensor(meta["std"]),
+            origin=origin,
         ).to(device)
     except (OSError, EOFError, KeyError, ValueError) as error:
         raise ConfigError(f"{folder}: must be a prepared data set ({error})") from error

@@ -6,7 +6,7 @@ torchvision is imported inside `build` of the few that need it: it costs every s
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -85,6 +85,9 @@ class Classifier(nn.Module):
 
 class Network(ABC):
     """An architecture and its options."""
+
+    #: Whether it has convolutions that leave more than one pixel of an image, for scores that ask what they say of it.
+    convolves: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:

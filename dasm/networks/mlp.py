@@ -1,7 +1,7 @@
 """Multi-layer perceptron, the field's usual first unseen network (DC, arXiv 2006.05929)."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import nn
 
@@ -20,6 +20,7 @@ class MLP(Network):
         depth: number of hidden layers, >= 1 (2 in DC).
     """
 
+    convolves: ClassVar[bool] = False
     width: int = 128
     depth: int = 2
 

@@ -208,7 +208,7 @@ class SyntheticBatches:
         labels = [torch.full((len(part),), label, device=part.device) for label, part in enumerate(parts)]
         if prefix is not None:
             parts, labels = [prefix.pixels(), *parts], [prefix.labels, *labels]
-        return replace(real, images=torch.cat(parts), labels=torch.cat(labels), targets=None)
+        return replace(real, images=torch.cat(parts), labels=torch.cat(labels), targets=None, origin=None)
 
 
 def _systematic(weights: Float[Tensor, " n"], size: int, stream: int) -> Int64[Tensor, " b"]:

@@ -108,6 +108,16 @@ class Objective(ABC):
         """
         return False
 
+    def check(self, images: int) -> None:  # noqa: B027 - most go by any number
+        """Refuse sets of a size that the objective cannot distil as it is set, before anything is trained.
+
+        Args:
+            images: decoded training images per class of the whole set, frozen segments included.
+
+        Raises:
+            ConfigError: says what to set.
+        """
+
     def without_prefix(self) -> "Objective":
         """Return the same objective, with options that are for later segments alone left as they are by default."""
         return self

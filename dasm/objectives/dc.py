@@ -24,7 +24,7 @@ from torch import Tensor
 from dasm import rng
 from dasm.errors import at_least
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.objective_parts.condensation import RULE, Condensing, divisible
+from dasm.objective_parts.condensation import RULE, Condensing, divisible, loops
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer
@@ -65,10 +65,13 @@ class DC(Objective):
     def splits(self) -> bool:
         return divisible(self.sampler)
 
+    def check(self, images: int) -> None:
+        loops(images, self.outer, self.inner)
+
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))
-        loops, sizes = (self.outer, self.inner), (self.real_batch, self.synthetic_batch)
-        return Condensing(real, trainer, stream, surroundings.prefix, loops=loops, sizes=sizes, sampler=sampler)
+        given, sizes = (self.outer, self.inner), (self.real_batch, self.synthetic_batch)
+        return Condensing(real, trainer, stream, surroundings.prefix, loops=given, sizes=sizes, sampler=sampler)
 
     def distances(
         self, state: State, real: RealBatches, synthetic: SyntheticBatches, iteration: int, draw: int

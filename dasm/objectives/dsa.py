@@ -25,7 +25,7 @@ from dasm import rng
 from dasm.augment import Operation
 from dasm.errors import at_least
 from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.objective_parts.condensation import RULE, Condensing, divisible
+from dasm.objective_parts.condensation import RULE, Condensing, divisible, loops
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer
@@ -67,6 +67,9 @@ class DSA(Objective):
     @property
     def splits(self) -> bool:
         return divisible(self.sampler)
+
+    def check(self, images: int) -> None:
+        loops(images, self.outer, self.inner)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         sampler = Sampler(self.sampler, self.refresh, rng.derive(stream, "sampler"))

@@ -10,7 +10,8 @@ Differences from MTT's and DATM's released code:
 3. The expert is drawn anew at every iteration instead of run through.
 4. A skipped iteration (`threshold`) leaves the step size alone, but pixels coast on their momentum.
 5. The learned step size is recorded with the segment; every set is judged by the common protocol. Labels stay hard.
-6. The graph of one step at a time is in memory, and the gradient is exact all the same (`dasm.objective_parts.unroll`).
+6. A learned step size that falls to zero or below ends the segment with an error; there students then go uphill.
+7. The graph of one step at a time is in memory, and the gradient is exact all the same (`dasm.objective_parts.unroll`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ class MTT(Objective):
         threshold: distance above which an iteration is skipped, > 0 (1 in DATM); None skips none.
         synthetic_batch: decoded images per step, all classes together, >= 1; None takes all, as MTT does by default.
         step_size: alpha of the student at the first iteration, > 0 (0.01 in MTT).
-        step_size_rate: learning rate of alpha, >= 0 (1e-5 in MTT); 0 keeps it fixed.
+        step_size_rate: learning rate of alpha, >= 0 (1e-5 in MTT); 0 keeps it fixed. Alpha has to stay > 0.
         step_size_momentum: of alpha's SGD, in [0, 1) (0.5 in MTT).
         augmentation: of the student, drawn per image and step.
         unroll: `constant` recomputes every step's graph when it is needed, `full` keeps all of them. The gradient is
@@ -111,6 +112,8 @@ class MTT(Objective):
         draw: int,
     ) -> Iterator[Float[Tensor, ""]]:
         assert isinstance(state, _Student), "a state is only used by the objective that made it"
+        if state.rate.device.type == "cpu":
+            state.check()  # a GPU would have to wait: there, whenever a checkpoint is written, and at the end
         images = torch.cat([synthetic.draw(label, None, iteration) for label in range(len(synthetic.pixels))])
         classes = torch.arange(len(synthetic.pixels), device=images.device)
         start, target = self._ends(state.experts, iteration, rng.generator(draw, "expert"))
@@ -133,6 +136,7 @@ class MTT(Objective):
 
     def finish(self, state: State, images: LabelledImages) -> Extras:  # noqa: ARG002
         assert isinstance(state, _Student), "a state is only used by the objective that made it"
+        state.check()
         return Extras(learned_rate=float(state.rate))
 
     def start_epochs(self, iteration: int) -> range:
@@ -172,6 +176,7 @@ class _Student:
         # Double, because its updates are far smaller than itself.
         self.rate = torch.tensor(rate, dtype=torch.float64, device=next(network.parameters()).device)
         self._velocity = torch.zeros_like(self.rate)
+        self._lowest = self.rate
 
     def learn(
         self, slope: Float[Tensor, ""], learning_rate: float, momentum: float, skipped: Bool[Tensor, ""] | None
@@ -181,9 +186,18 @@ class _Student:
         if skipped is not None:
             velocity, rate = torch.where(skipped, self._velocity, velocity), torch.where(skipped, self.rate, rate)
         self._velocity, self.rate = velocity, rate
+        self._lowest = torch.minimum(self._lowest, rate)
+
+    def check(self) -> None:
+        """Refuse to go on once the step size has been zero or less: the pixels have learnt from students that climb."""
+        lowest = float(self._lowest)
+        rule = "objective: step_size of mtt must stay > 0 as it is learned"
+        require(lowest > 0, rule, lowest, "a smaller step_size_rate, or 0 to keep it")
 
     def tensors(self) -> dict[str, Tensor]:
+        self.check()
         return {"rate": self.rate, "velocity": self._velocity}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.rate, self._velocity = (tensors[name].to(self.rate) for name in ("rate", "velocity"))
+        self._lowest = self.rate

@@ -26,6 +26,20 @@ class Score(ABC):
     #: Whether an image's score depends on which others are scored with it.
     looks_around: ClassVar[bool] = False
 
+    #: Whether it asks what convolutions say of an image, so that networks without any cannot be asked.
+    needs_convolutions: ClassVar[bool] = False
+
+    def files(self) -> Sequence[str]:
+        """Return the files that the scores are read from, none if networks say them."""
+        return ()
+
+    def check(self, real: LabelledImages) -> None:  # noqa: B027 - networks can say what they like of any set
+        """Refuse files that do not go with the real training set, long before anybody asks for scores.
+
+        Raises:
+            ConfigError: a file is missing, or does not say of every image how hard it is.
+        """
+
     @abstractmethod
     def __call__(
         self, real: LabelledImages, snapshots: Sequence[Reading], reference: Sequence[Reading]

@@ -40,6 +40,7 @@ class GPS(Score):
 
     knows_the_label: ClassVar[bool] = False
     looks_around: ClassVar[bool] = True
+    needs_convolutions: ClassVar[bool] = True
     beta: float = 1.0
 
     def __post_init__(self) -> None:

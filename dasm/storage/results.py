@@ -11,7 +11,7 @@ from dasm.diagnosis import PARTS, Diagnosis
 from dasm.difficulty import Difficulty
 from dasm.evaluate import Accuracy
 from dasm.machine.counts import Counts
-from dasm.tables import read_table, write_table
+from dasm.storage.parquet import read_table, write_table
 
 _COSTS = ("forward_images", "backward_images", "flops")
 

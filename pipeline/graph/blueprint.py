@@ -37,7 +37,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
     benchmarked only now is made with all later ones: DVC sees that the state before theirs has changed.)
 
     `arms/<arm>/coreset` says how many images of a class each segment takes, and nothing else of segments; and of a set
-    that is read from files, what these hold.
+    that is read from files, what these hold. So does `arms/<arm>/selection` of a score.
 
     `needs` says how many real images of a class each arm starts from, and `networks` which networks see them.
 
@@ -59,8 +59,11 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
             for block in blocks:
                 built: object = methods.section(study, arm, block, KINDS[block])
                 parts[f"arms/{arm}/{block}"] = _part(built, methods.block(study, arm, block))
+                where = methods.place(study, arm, block)
                 if isinstance(built, Coreset):
-                    parts[f"arms/{arm}/coreset"] |= {"sizes": sets.sizes(study), **sets.said(arm, built)}
+                    parts[f"arms/{arm}/coreset"] |= {"sizes": sets.sizes(study), **sets.said(where, built)}
+                if isinstance(built, Selection):
+                    parts[f"arms/{arm}/selection"] |= sets.said(f"{where}.score", built.score)
                 if isinstance(built, Matching):
                     follows = built.objective.needs_experts
                     shared |= follows

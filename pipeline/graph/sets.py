@@ -1,7 +1,8 @@
-"""Sets made elsewhere: where their files lie, and whether they are those that `check` has read.
+"""Sets and scores made elsewhere: where their files lie, and whether they are those that `check` has read.
 
 `check` depends on the folder, because a template in dvc.yaml cannot look up the file of an arm. It writes the digest of
-an arm's own files into `arms/<arm>/coreset.json`, so that only this arm's stage runs again when they change.
+an arm's own files into `arms/<arm>/coreset.json` or `selection.json`, so that only this arm's stages run again when
+they change.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import Any
 
 from dasm.coresets import Coreset
 from dasm.errors import ConfigError, require
+from dasm.scores import Score
 from pipeline import layout, params
 
 #: Where they lie; put there by whoever has them.
@@ -23,15 +25,19 @@ def sizes(study: Mapping[str, Any]) -> list[int]:
     return [params.value(study, f"segment.s{link['k']}.ipc") for link in params.value(study, "chain")]
 
 
-def said(arm: str, coreset: Coreset) -> dict[str, dict[str, str]]:
-    """Return a digest of every file that the set of an arm is read from: `files`, by path; nothing if it is picked.
+def said(where: str, part: Coreset | Score) -> dict[str, dict[str, str]]:
+    """Return a digest of every file that a part is read from: `files`, by path; nothing if it reads none.
+
+    Args:
+        where: what params.yaml calls the part, for messages.
+        part: it.
 
     Raises:
         ConfigError: a file is missing, or lies where DVC does not look for changes.
     """
     found = {}
-    for path in map(Path, coreset.files()):
-        rule = f"method.{arm}.coreset: path must be a file right in {FOLDER}"
+    for path in map(Path, part.files()):
+        rule = f"{where}: path must be a file right in {FOLDER}"
         require(path.parent == FOLDER, rule, str(path), "DVC looks for changes there")
         try:
             with path.open("rb") as file:
@@ -41,20 +47,20 @@ def said(arm: str, coreset: Coreset) -> dict[str, dict[str, str]]:
     return {"files": found} if found else {}
 
 
-def recorded(arm: str) -> dict[str, dict[str, str]]:
-    """Return what the blueprint says of an arm's files, as `said` does."""
-    content = json.loads((layout.BLUEPRINT / f"arms/{arm}/coreset.json").read_text())
+def recorded(arm: str, block: str) -> dict[str, dict[str, str]]:
+    """Return what the blueprint says of the files of a block of an arm, as `said` does."""
+    content = json.loads((layout.BLUEPRINT / f"arms/{arm}/{block}.json").read_text())
     return {key: content[key] for key in ("files",) if key in content}
 
 
-def settled(arm: str, coreset: Coreset) -> dict[str, dict[str, str]]:
-    """Return what the blueprint says of an arm's files, once these have been read.
+def settled(arm: str, block: str, part: Coreset | Score) -> dict[str, dict[str, str]]:
+    """Return what the blueprint says of the files of a part of that block of an arm, once they have been read.
 
     Raises:
         ConfigError: they are others than `check` had read; DVC would file what is made of them under the old ones.
     """
-    now = said(arm, coreset)
-    if now and now != recorded(arm):
+    now = said(f"method.{arm}.{block}", part)
+    if now and now != recorded(arm, block):
         raise ConfigError(
             f"{', '.join(now['files'])}: must stay as it is while stages run, got another one than `check` had read"
             " (`dvc repro` begins with `check`; by hand: `python -m pipeline check`)"

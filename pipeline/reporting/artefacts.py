@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dasm.errors import ConfigError, require
 from dasm.images.truth import read_truth
-from pipeline import layout
+from pipeline import layout, params
 from pipeline.graph.templates import stages
 from pipeline.names import FULL
 from pipeline.reporting.scope import Scope
@@ -67,6 +67,15 @@ def read_storage(folder: Path) -> tuple[int, int]:
                 values = values.flatten()
             labels += len(values) * values.type.bit_width // 8
     return images, labels
+
+
+def softly_judged(root: Path, study: Mapping[str, Any], scope: Scope) -> tuple[str, ...]:
+    """Return the arms of whose images the benchmark's networks learnt distributions over the classes."""
+    labels = params.value(study, "benchmark.protocol").get("labels", "own")
+    if labels != "own":
+        return scope.arms if labels == "teacher" else ()
+    firsts = {arm: segment_files(root / layout.distilled(arm, scope.states[-1]))[0] for arm in scope.arms}
+    return tuple(arm for arm, path in firsts.items() if _SOFT_LABELS in pq.read_schema(path).names)
 
 
 def read_states(root: Path, scope: Scope) -> dict[str, list[pd.DataFrame]]:

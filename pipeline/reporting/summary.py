@@ -1,7 +1,7 @@
 """The numbers of the report: Table 1, paired differences, difficulty from state to state, cost."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -17,15 +17,17 @@ from pipeline.reporting.scope import Scope
 PAIRED = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "upper", "n", "same"]
 
 
-def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
+def table(results: pd.DataFrame, scope: Scope, soft: Collection[str] = ()) -> pd.DataFrame:
     """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
 
     `best` marks the highest mean of a network at a prefix, `only` also requires that no other arm with the same set
     ties for it, `below_random` a mean under that of the random coreset.
     `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
     the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
-    to 100. The full set has none of them. Where networks have been trained without augmentation as well, `unaugmented`
-    is the mean of these, and `ars` the augmentation-robust score, from how far a set is above random images either way.
+    to 100. The full set has none of them. `hlr` and `lrs` are of hard labels: arms of `soft`, whose networks learnt
+    others, have none; nor have they `ior` where random images were learnt by their classes. Where networks have been
+    trained without augmentation as well, `unaugmented` is the mean of these, and `ars` the augmentation-robust score,
+    from how far a set is above random images either way.
     """
     keys = ["network", "arm", "prefix_ipc"]
     order = {"network": scope.networks, "arm": (*scope.arms, FULL)}
@@ -40,7 +42,9 @@ def table(results: pd.DataFrame, scope: Scope) -> pd.DataFrame:
     highest = peers.groupby(["network", "prefix_ipc"])["mean"].transform("max")
     floor = _random(rows, "mean")
     full = rows[rows["arm"] == FULL].set_index("network")["mean"]
-    ior, hlr = peers["mean"] - floor[peers.index], peers["network"].map(full) - peers["mean"]
+    softly = peers["arm"].isin(soft)
+    ior = (peers["mean"] - floor[peers.index]).mask(softly & (RANDOM not in soft))
+    hlr = (peers["network"].map(full) - peers["mean"]).mask(softly)
     best = (peers["mean"] == highest).reindex(rows.index, fill_value=False)
     # As the same set gives the same trainings; other sets do not agree on all three, but one training may by chance.
     alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
@@ -66,7 +70,10 @@ def _random(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def label_robust_score(ior: pd.Series, hlr: pd.Series) -> pd.Series:
-    """Return DD-Ranking's label-robust score at equal weights: 100 for all above and nothing below, 0 the reverse."""
+    """Return DD-Ranking's label-robust score at equal weights, of points above random images and below all real data.
+
+    It is 100 for 100 points above either, 0 for as many below, and 27 where a set is as good as both.
+    """
     return _in_one((ior - hlr) / 200)
 
 
@@ -117,10 +124,9 @@ def against(
 def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
     """Describe the difficulty tables of an arm, a row per state.
 
-    `right` is a percentage; `spearman` is the correlation of the ranks inside a class, which windows go by,
-    with those of the state before; `window` is the
-    mean score inside the window of the segment that follows, which a state after the last segment has not; `wrong` is
-    what `wrong` returns of that window.
+    `right` is a percentage; `spearman` is the correlation of the ranks inside a class, equal scores at their middle,
+    with those of the state before; `window` is the mean score inside the window of the segment that follows, which a
+    state after the last segment has not; `wrong` is what `wrong` returns of that window.
     """
     rows = pd.DataFrame(
         {
@@ -134,9 +140,16 @@ def difficulty(states: Sequence[pd.DataFrame], segments: int) -> pd.DataFrame:
             "wrong": [wrong(state) if n < segments else math.nan for n, state in enumerate(states)],
         }
     )
-    # Constant scores have no order to compare.
-    varied = [state["rank"] if state["score"].nunique() > 1 else state["rank"] * math.nan for state in states]
-    return rows.assign(spearman=[math.nan, *(a.corr(b) for a, b in pairwise(varied))])
+    return rows.assign(spearman=[math.nan, *(a.corr(b) for a, b in pairwise(map(_ranks, states)))])
+
+
+def _ranks(state: pd.DataFrame) -> pd.Series:
+    """Return rank fractions inside the classes, those of equal scores the same: windows let these go by position.
+
+    Of scores that are all equal they are no numbers, as there is no order to compare.
+    """
+    within = state.groupby("label")["score"].rank(pct=True)
+    return within if state["score"].nunique() > 1 else within * math.nan
 
 
 def wrong(state: pd.DataFrame) -> float:

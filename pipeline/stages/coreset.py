@@ -33,7 +33,7 @@ def main(arm: str) -> None:
         )
         factor = params.value(study, "matching.factor")
         made = list(coreset.segments(real, sets.sizes(study), factor=factor, seed=seed, guide=guide))
-        files, before = sets.settled(arm, coreset), None
+        files, before = sets.settled(arm, "coreset", coreset), None
         for segment in made:
             folder = layout.distilled(arm, segment.index + 1)
             recipe = recipes.picked(study, arm, segment.ipc) | files

@@ -6,6 +6,7 @@ from dasm.images.store import read_split
 from dasm.selection import Selection
 from dasm.tables import read_difficulty, write_difficulty
 from pipeline import layout, methods, params
+from pipeline.graph import sets
 from pipeline.work import runtime, twins
 from pipeline.work.networks import read_networks, tensors_of
 from pipeline.work.states import read_summary
@@ -24,13 +25,16 @@ def run(arm: str, state: int) -> None:
         networks = read_networks(layout.evaluators(arm, state), own, real)
     reference = trained(teachers) if state else []
     every = [network for snapshots in networks for network in snapshots]
+    images = [real.images, real.labels, real.mean, real.std, *(() if real.origin is None else (real.origin,))]
+    given = sets.settled(arm, "selection", selection.score)
     work = runtime.identity(
         [len(snapshots) for snapshots in networks],
+        given,
         study["threads"],
         device,
         parts=[selection.score, shared.trainer, own.trainer],
         code=(__name__,),
-        tensors=[real.images, real.labels, real.mean, real.std, *tensors_of([*every, *reference])],
+        tensors=[*images, *tensors_of([*every, *reference])],
     )
     own_entry = f"score-{arm}-{state}"
     with twins.sought(work, own_entry) as twin, runtime.ledger("score", own_entry, arm=arm) as entry:

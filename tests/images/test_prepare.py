@@ -1,19 +1,25 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dasm.data import array_source
+from dasm.data.image_folder import ImageFolder
+from dasm.data.long_tailed import LongTailed
 from dasm.errors import ConfigError
-from dasm.images.prepare import write_source
+from dasm.images.prepare import write_images, write_source
 from dasm.images.store import read_task
+from dasm.storage.parquet import read_table
 from tests.images.test_sources import by_hand, dots
-from tests.pictures import noise
+from tests.pictures import fill, noise
 
 SPLITS = ("train", "validation", "test")
-FILES = sorted(["meta.json", *(f"{split}.{kind}.npy" for split in SPLITS for kind in ("images", "labels"))])
+ARRAYS = [f"{split}.{kind}.npy" for split in SPLITS for kind in ("images", "labels")]
+FILES = sorted(["meta.json", "train.origin.npy", *ARRAYS])
 
 
 @pytest.fixture
@@ -54,6 +60,48 @@ def test_the_files_are_what_numpy_writes_of_the_task_in_memory(tmp_path, source)
             assert written == (tmp_path / "expected.npy").read_bytes()
     meta = json.loads((tmp_path / "real" / "meta.json").read_text())
     assert meta == {"class_names": ["a", "ä"], "mean": task.train.mean.tolist(), "std": task.train.std.tolist()}
+
+
+def test_every_training_image_says_where_it_stands_among_all(tmp_path, source):
+    """Of the pixels themselves: image n of the data set is noise of its own."""
+    write_source(tmp_path / "real", source)
+    whole = noise(600, 3, 5, 4)
+    for task in (read_task(tmp_path / "real"), source.task()):
+        assert (task.train.images.numpy() == whole[task.train.origin]).all()
+        assert task.validation.origin is None and task.test.origin is None
+
+
+def test_what_an_earlier_version_has_prepared_can_be_read(tmp_path, source):
+    """`check` looks into it before it is prepared again."""
+    write_source(tmp_path / "real", source)
+    (tmp_path / "real/train.origin.npy").unlink()
+    task = read_task(tmp_path / "real")
+    assert task.train.origin is None and torch.equal(task.train.images, source.task().train.images)
+
+
+def test_images_are_listed_with_their_files(tmp_path):
+    """Through a data set that leaves images out; a name that is no text as far as it is one."""
+    odd = os.fsdecode(b"gr\xf6n.png")
+    fill(tmp_path / "in", {f"{c}/{i}.png": 30 * n + i for n, c in enumerate(("cat", "dog")) for i in range(30)})
+    (tmp_path / "in/cat/0.png").rename(tmp_path / "in/cat" / odd)
+    source = LongTailed(of=ImageFolder(root=f"{tmp_path}/in/", color="grey"), factor=3.0).open(0)
+    write_images(tmp_path / "images.parquet", source)
+    table, meta = read_table(tmp_path / "images.parquet", "images/1")
+    rows, train = table.to_pylist(), source.task().train
+    assert meta == {"class_names": ["cat", "dog"]} and len(rows) == len(train) < 40
+    files = sorted(f"{c}/{i}.png" for c in ("cat", "dog") for i in range(30) if (c, i) != ("cat", 0))
+    files.insert(29, "cat/gr\ufffdn.png")  # by code point it comes last of its class
+    for number, row in enumerate(rows):
+        level = int(train.images[number].float().mean().round())
+        expected = f"{('cat', 'dog')[level // 30]}/{level % 30}.png" if level else files[29]
+        assert row["name"] == expected == files[row["origin"]]
+        assert row == {"index": number, "origin": train.origin[number], "label": level // 30, "name": expected}
+
+
+def test_images_that_are_no_files_are_listed_without_names(tmp_path, source):
+    write_images(tmp_path / "images.parquet", source)
+    table, _ = read_table(tmp_path / "images.parquet", "images/1")
+    assert table["origin"].to_pylist() == source.splits["train"].tolist() and table["name"].null_count == len(table)
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path, source):

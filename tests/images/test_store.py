@@ -58,6 +58,7 @@ def test_only_the_images_asked_for_are_read(folder):
     sparse[12_345] = 7
     del sparse
     np.save(folder / "train.labels.npy", np.arange(count) % 3)
+    np.save(folder / "train.origin.npy", np.arange(count))
     data = read_split(folder, "train")
     rows = torch.arange(0, count, 4000) + 345
     pixels = data.pixels(rows)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from dasm.errors import ConfigError
 from dasm.networks import embed, halvings, predict
 from dasm.networks.convnet import ConvNet
+from dasm.readings import Reading
 from dasm.train import Recipe, Trainer
 from tests.conftest import make_blobs
 from tests.handmade import equal_states, with_batch_norm
@@ -34,6 +35,15 @@ def test_a_network_reads_images_of_its_size_or_names_the_smallest(name, channels
     logits = classifier(inputs)
     assert logits.shape == (2, 5)
     assert torch.equal(logits, classifier.head(features))
+
+
+@every_network
+def test_a_network_says_whether_it_has_convolutions_that_can_be_asked(name):
+    network = narrow(name)
+    side = max(32, smallest_side(network, 1, 1))
+    data = make_blobs(1, 0, side=side)
+    classifier = network.build(data.image_shape, 3, 0)
+    assert network.convolves == bool(Reading(classifier, data).moments)
 
 
 @every_network

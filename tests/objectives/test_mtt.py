@@ -1,6 +1,7 @@
 """Trajectory matching against a slow, plain restatement of MTT's equation, and one graph of all steps against none."""
 
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -243,15 +244,15 @@ def test_the_step_size_learns_by_sgd_with_momentum_of_its_own(blobs):
     experts, batches = walks(), synthetic(blobs)
     state, slopes = None, []
     for draw in (4, 5):
-        bare = objective(step_size_rate=1.0, step_size_momentum=0.0)
+        bare = objective(step_size_rate=1e-3, step_size_momentum=0.0)
         fresh = bare.prepare(blobs, SMALL, 0, Surroundings(experts=experts))
         if state is not None:
             fresh.restore({"rate": state.rate, "velocity": torch.zeros(())})
         before = fresh.rate
         once(bare, blobs, batches, experts, draw=draw, state=fresh)
-        slopes.append(before - fresh.rate)
-        _, _, state = once(objective(step_size_rate=0.5), blobs, batches, experts, draw=draw, state=state)
-    expected = 0.01 - 0.5 * slopes[0] - 0.5 * (0.5 * slopes[0] + slopes[1])
+        slopes.append((before - fresh.rate) / 1e-3)
+        _, _, state = once(objective(step_size_rate=5e-4), blobs, batches, experts, draw=draw, state=state)
+    expected = 0.01 - 5e-4 * slopes[0] - 5e-4 * (0.5 * slopes[0] + slopes[1])
     torch.testing.assert_close(state.rate, expected, rtol=1e-5, atol=0)
     assert abs(float(slopes[0])) > 1e-3
     _, _, still = once(objective(step_size_rate=0.0), blobs, batches, experts)
@@ -349,6 +350,24 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_step_size(blobs, tmp_pa
             run(blobs, 4, checkpoint=Checkpoint(path, every_seconds=0.0), track=stopping)
         resumed, again, learned = run(blobs, 4, checkpoint=Checkpoint(path, every_seconds=0.0))
         assert torch.equal(resumed, whole) and torch.equal(again, history) and learned == rate
+
+
+def test_a_step_size_that_is_learned_to_zero_or_below_ends_the_segment(blobs, tmp_path):
+    """From there on students climb, and pixels learn from that; without a word, should it come back."""
+    steep = replace(MATCHING, objective=replace(MATCHING.objective, step_size_rate=10.0))
+    rule = r"^objective: step_size of mtt must stay > 0 as it is learned, got -\d.*\(a smaller step_size_rate, or 0"
+    for iterations in (1, 4):
+        with pytest.raises(ConfigError, match=rule):
+            run(blobs, iterations, steep)
+    with pytest.raises(ConfigError, match=rule):
+        run(blobs, 1, steep, checkpoint=Checkpoint(tmp_path / "c", every_seconds=0.0))
+    assert not (tmp_path / "c").exists()
+    state = MATCHING.prepare(blobs, 4, Surroundings(experts=walks()))
+    for slope in (100.0, -100.0):
+        state.learn(torch.tensor(slope, dtype=torch.float64), 1e-3, 0.0, None)
+    assert state.rate == pytest.approx(0.01), "back again"
+    with pytest.raises(ConfigError, match=rule.replace(r"-\d", r"-0\.0")):
+        state.check()
 
 
 def test_pixels_come_closer_to_the_experts(blobs):

@@ -364,6 +364,42 @@ def test_a_set_that_is_not_there_is_refused(project):
         blueprint.write(given(datm=path))
 
 
+def told(path: str, *, shared: bool = False) -> dict:
+    """The default study, and an arm whose images are ranked by a file; or all of it is."""
+    score = {"score": {"name": "given", "path": path}}
+    if shared:
+        return {**PARAMS, "selection": {**PARAMS["selection"], **score}}
+    benchmark = {**PARAMS["benchmark"], "arms": ["dasm", "told", *PARAMS["benchmark"]["arms"][1:]]}
+    study = {"arms": ["dasm", "told"], "method": {**PARAMS["method"], "told": {"selection": score}}}
+    return {**PARAMS, **study, "benchmark": benchmark}
+
+
+def test_the_file_of_scores_concerns_the_arms_that_go_by_it(project):
+    (project / "data/sets").mkdir()
+    for content in (b"one", b"another"):
+        (project / "data/sets/scores.parquet").write_bytes(content)
+        study = told("data/sets/scores.parquet")
+        if content == b"one":
+            blueprint.write(study)
+        else:
+            assert concerned(project, study) == {"arms/told/selection.json"}
+    said = json.loads((project / layout.BLUEPRINT / "arms/told/selection.json").read_text())
+    assert list(said["files"]) == ["data/sets/scores.parquet"]
+    assert "files" not in json.loads((project / layout.BLUEPRINT / "arms/dasm/selection.json").read_text())
+    blueprint.write(told("data/sets/scores.parquet", shared=True))
+    (project / "data/sets/scores.parquet").write_bytes(b"one")
+    assert concerned(project, told("data/sets/scores.parquet", shared=True)) == {"arms/dasm/selection.json"}
+
+
+@pytest.mark.parametrize(("shared", "where"), [(True, "selection.score"), (False, "method.told.selection.score")])
+@pytest.mark.usefixtures("project")
+def test_scores_where_dvc_does_not_look_are_refused(shared, where):
+    with pytest.raises(ConfigError) as caught:
+        blueprint.write(told("scores.parquet", shared=shared))
+    rule = "path must be a file right in data/sets, got 'scores.parquet' (DVC looks for changes there)"
+    assert str(caught.value) == f"{where}: {rule}"
+
+
 def test_a_set_made_elsewhere_starts_from_no_real_image():
     study = given(datm="data/sets/datm.safetensors")
     assert [need["who"] for need in needs(parse(study), study)][-2:] == ["coreset random", "coreset mosaic"]

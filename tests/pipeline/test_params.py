@@ -114,6 +114,53 @@ def test_a_wrong_value_gets_its_path_the_rule_and_the_value(case):
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("whose", ["shared", "own", "coreset"])
+def test_a_score_that_asks_convolutions_is_refused_where_there_are_none(whose):
+    """Before a teacher is trained, where only the first score would find it."""
+    values = copy.deepcopy(PARAMS) | {"controls": [], "coresets": ["window"] if whose == "coreset" else []}
+    values["benchmark"]["arms"] = ["dasm", *values["coresets"]]
+    score, mlp = {"score": {"name": "gps"}}, {"trainer": {"network": {"name": "mlp"}}}
+    values["method"] = {"dasm": {"selection": score}}
+    said = "arm 'dasm', the arm's own too"
+    if whose == "own":
+        values["method"]["dasm"]["evaluator"] = mlp
+    else:
+        values["evaluator"]["trainer"]["network"] = mlp["trainer"]["network"]
+    if whose == "coreset":
+        values["method"], said = {"window": {"coreset": score}}, "the coreset 'window'"
+    with pytest.raises(ConfigError) as caught:
+        check(values)
+    rule = "evaluator.trainer.network must have convolutions for the score 'gps', got 'mlp'"
+    assert str(caught.value) == f"{rule} ({said})"
+    score["score"] = {"name": "loss"}
+    check(values)
+
+
+@pytest.mark.parametrize("objective", ["dc", "dsa"])
+@pytest.mark.parametrize("factor", [1, 3])
+def test_sets_that_are_larger_than_the_published_loops_are_refused_before_anything_is_trained(objective, factor):
+    """Frozen segments and the new one, tiles counted one by one: what the objective asks for in the last segment."""
+    values = copy.deepcopy(PARAMS) | {"controls": ["idc"], "coresets": []}
+    values["benchmark"]["arms"] = ["dasm", "idc"]
+    largest = 50 // factor**2
+    values["segment"] = {f"s{k}": {"ipc": largest // 5, "iterations": 1} for k in range(3)}
+    values["segment"]["s2"]["ipc"] = largest - 2 * (largest // 5)
+    change = {"matching": {"factor": factor, "match_prefix": False, "objective": {"name": objective}}}
+    for arm, departure in (("dasm", change), ("idc", {"joint": True, **change})):
+        values["method"] = {"idc": {"joint": True}} | {arm: departure}
+        values["segment"]["s2"]["ipc"] = largest - 2 * (largest // 5)
+        check(values)
+        values["segment"]["s2"]["ipc"] += 1
+        with pytest.raises(ConfigError) as caught:
+            check(values)
+        rule = "outer and inner are published for up to 50 training images per class"
+        count = (largest + 1) * factor**2
+        assert str(caught.value) == f"method.{arm}.matching.objective: {rule}, got {count} (give both)"
+        given = {**change["matching"], "objective": {"name": objective, "outer": 10, "inner": 10}}
+        values["method"][arm] = {**departure, "matching": given}
+        check(values)
+
+
 MTT = {"name": "mtt", "max_start_epoch": 2, "expert_epochs": 1}
 ZOO = params.read(ROOT / "studies/zoo/params.yaml")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dasm.errors import ConfigError
@@ -18,7 +20,7 @@ from pipeline import report
 from pipeline.reporting import artefacts, drawing, figures, gallery, summary
 from pipeline.reporting.strips import strip
 from tests.pipeline import made_up
-from tests.pipeline.made_up import NETWORKS, make_study, rewrite, scope, write_ledger
+from tests.pipeline.made_up import NETWORKS, make_study, rewrite, scope, write_ledger, write_soft_labels
 
 
 def written(root: Path) -> Path:
@@ -343,6 +345,42 @@ def test_difficulty_is_summed_up_by_hand(study):
     assert rows["window"][1] == pytest.approx(float(window.mean()))
     assert np.isnan(rows["window"][3]), "no segment follows the last state"
     assert rows["right"][2] == pytest.approx(100 * states[2]["right"].mean())
+
+
+def test_scores_that_tie_say_nothing_of_each_other_by_where_they_stand():
+    """Votes of a single network: nearly all images have the same score, and two states need not agree on any."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(10), 100)
+
+    def state(score):
+        rank = pd.Series(score).groupby(labels).rank(method="first") / 100
+        return pd.DataFrame({"label": labels, "score": score, "rank": rank, "right": 0.0, "weight": 1.0})
+
+    one, other = (state((rng.random(1000) < 0.1).astype(float)) for _ in range(2))
+    assert abs(summary.difficulty([one, other], 2)["spearman"][1]) < 0.1
+    assert one["rank"].corr(other["rank"]) > 0.4, "as ranks would that break ties by position"
+    assert summary.difficulty([one, one], 2)["spearman"][1] == pytest.approx(1)
+    assert summary.difficulty([one, state(np.ones(1000))], 2)["spearman"].isna().all()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("labels", ["own", "hard", "teacher"])
+def test_what_is_about_hard_labels_is_not_said_of_others(copied, labels):
+    path = copied / "data/distilled/idc/3/s0.parquet"
+    write_soft_labels(path, pa.array([[0.0] * 3] * pq.read_table(path).num_rows, pa.list_(pa.float32())))
+    edit = copied / "params.yaml"
+    edit.write_text(edit.read_text().replace("protocol: {}", f"protocol: {{labels: {labels}}}"))
+    text = (written(copied) / "index.html").read_text()
+    table = pd.read_csv(copied / "reports/toy/table.csv").set_index(["network", "arm", "prefix_ipc"])
+    idc, dasm = (table.loc["mlp", arm, 6] for arm in ("idc", "dasm"))
+    assert dasm[["hlr", "lrs"]].isna().all() == (labels == "teacher")
+    assert idc[["hlr", "lrs"]].isna().all() == (labels != "hard")
+    # With a teacher random images have its labels too, and so what a set is above them is about images.
+    assert math.isnan(idc["ior"]) == (labels == "own") and not math.isnan(dasm["ior"])
+    expected = {"own": "an arm without them was not judged", "teacher": "no arm was judged"}
+    assert [said for said in expected.values() if said in text] == [
+        said for key, said in expected.items() if key == labels
+    ]
 
 
 @pytest.mark.usefixtures("undrawn")

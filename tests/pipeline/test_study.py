@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -224,6 +225,42 @@ def test_a_file_that_does_not_go_with_the_images_is_refused_before_anything_runs
     for command in (["check"], ["walk", "1"]):
         ((code, said),) = run_in([copy], command)
         assert (code, said) == (1, [f"error: {GIVEN}: {rule}"])
+
+
+@pytest.mark.deep
+def test_scores_made_elsewhere_rank_as_if_they_were_made_here(root, tmp_path):
+    """Those of state 0 of another arm, by way of where its images stand in the data set, in another order."""
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, symlinks=True)
+    first, images = (pq.read_table(copy / f"data/{name}.parquet") for name in ("difficulty/dasm/0", "images"))
+    assert first["index"] == images["index"] and first["label"] == images["label"]
+    scores = pa.table({"origin": images["origin"], "label": images["label"], "score": first["score"]})
+    order = np.random.default_rng(0).permutation(len(scores))
+    path = copy / "data/sets/scores.parquet"
+    pq.write_table(scores.take(order), path)
+
+    def tell(study):
+        told = {"score": {"name": "given", "path": "data/sets/scores.parquet"}, "first_window": "window"}
+        study.update(arms=["dasm", "told"])
+        study["method"]["told"] = {"selection": told}
+        study["benchmark"]["arms"].append("told")
+
+    edit(copy, tell)
+    call(copy, "dvc", "repro", "-q", "benchmark@told-2")
+    for state in (0, 1):
+        table = pq.read_table(copy / f"data/difficulty/told/{state}.parquet")
+        assert table["score"] == first["score"] and table["rank"] == first["rank"]
+        assert set(table["spread"].to_pylist()) == {0.0}
+    assert 0 < sum(np.array(table["weight"]) > 0) < len(table)
+    # A row of another class, and DVC asks before any stage does.
+    pq.write_table(scores.set_column(1, "label", pa.array(np.roll(scores["label"], 1))), path)
+    ((code, (said,)),) = run_in([copy], ["check"])
+    assert code == 1 and said.startswith("error: data/sets/scores.parquet: label must be the class of every image, got")
+    pq.write_table(scores.set_column(2, "score", pa.array(-np.array(scores["score"]))), path)
+    ((code, (said,)),) = run_in([copy], ["score", "told", "0"])
+    assert code == 1 and said.startswith("error: data/sets/scores.parquet: must stay as it is while stages run")
+    ran = re.findall(r"Running stage '(.+)'", call(copy, "dvc", "repro", "distill@told-s0"))
+    assert ran == ["check", "begin@told", "distill@told-s0"]
 
 
 def test_a_set_handed_on_gives_the_accuracies_of_the_benchmark(root, tmp_path, monkeypatch):

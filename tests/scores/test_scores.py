@@ -3,6 +3,9 @@
 import math
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,8 +22,24 @@ from tests.handmade import answering, listed, one_hot_set, readings, with_batch_
 every_score = pytest.mark.parametrize("name", listed("scores"))
 
 
+FILE = "scores.parquet"
+OPTIONS = {"given": {"path": FILE}}
+
+
 def made(name) -> Score:
-    return build(Score, {"name": name}, "score")
+    return build(Score, {"name": name, **OPTIONS.get(name, {})}, "score")
+
+
+@pytest.fixture(autouse=True)
+def _scores_from_elsewhere(tmp_path, monkeypatch):
+    """A file of more images than any set here has."""
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"score": np.random.default_rng(0).normal(size=50)}), FILE)
+
+
+def blobs():
+    data = make_blobs(4, 0)
+    return replace(data, origin=torch.arange(len(data)) * 2)
 
 
 # To the others a sure wrong answer is as easy as a sure right one.
@@ -48,7 +67,7 @@ def test_a_surer_wrong_answer_is_not_easier(name):
 
 @pytest.mark.parametrize("name", [name for name in listed("scores") if name not in KNOWING])
 def test_a_score_that_says_it_does_not_know_the_label_does_not_look_at_it(name):
-    data, classifier = make_blobs(4, 0), with_batch_norm()
+    data, classifier = blobs(), with_batch_norm()
     other = replace(data, labels=(data.labels + 1) % 3)
     assert torch.equal(scored(name, data, [classifier] * 3), scored(name, other, [classifier] * 3))
 
@@ -63,7 +82,7 @@ LOOKING_AROUND = [name for name in listed("scores") if made(name).looks_around]
 
 @pytest.mark.parametrize("name", [name for name in listed("scores") if name not in LOOKING_AROUND])
 def test_an_image_scores_the_same_alone_and_in_company(name):
-    data, classifier = make_blobs(4, 0), with_batch_norm()
+    data, classifier = blobs(), with_batch_norm()
     together = scored(name, data, [classifier] * 3)
     alone = [scored(name, data.subset(torch.tensor([i])), [classifier] * 3).item() for i in range(len(data))]
     assert together.tolist() == pytest.approx(alone, abs=1e-5)
@@ -75,7 +94,7 @@ def test_which_scores_look_around():
 
 @every_score
 def test_scoring_leaves_the_networks_alone(name):
-    data, classifier = make_blobs(4, 0), with_batch_norm()
+    data, classifier = blobs(), with_batch_norm()
     before = {key: tensor.clone() for key, tensor in classifier.state_dict().items()}
     scored(name, data, [classifier])
     assert classifier.training
@@ -84,7 +103,7 @@ def test_scoring_leaves_the_networks_alone(name):
 
 @every_score
 def test_permuting_the_real_set_permutes_the_scores(name):
-    data, classifier = make_blobs(4, 0), with_batch_norm()
+    data, classifier = blobs(), with_batch_norm()
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     scores = scored(name, data, [classifier] * 2)
     torch.testing.assert_close(scored(name, data.subset(order), [classifier] * 2), scores[order])
@@ -92,7 +111,7 @@ def test_permuting_the_real_set_permutes_the_scores(name):
 
 @every_score
 def test_a_score_is_one_finite_number_per_image_without_a_graph(name):
-    data = make_blobs(4, 0)
+    data = blobs()
     scores = scored(name, data, [with_batch_norm()])
     assert scores.shape == (12,) and scores.isfinite().all() and not scores.requires_grad
 
@@ -244,14 +263,14 @@ def test_gps_is_the_distance_from_the_statistics_of_the_set_over_the_layers():
 
 
 def test_the_image_that_looks_like_no_other_is_hardest_by_gps():
-    data, stream = make_blobs(4, 0), torch.Generator().manual_seed(0)
+    data, stream = blobs(), torch.Generator().manual_seed(0)
     images = torch.randint(96, 160, data.images.shape, dtype=torch.uint8, generator=stream)
     images[5] //= 8  # dark, and of little contrast
     assert scored("gps", replace(data, images=images), [two_layers()]).argmax() == 5
 
 
 def test_what_is_silent_for_an_image_or_for_all_is_no_infinity_to_gps():
-    data, network = make_blobs(4, 0), two_layers()
+    data, network = blobs(), two_layers()
     network.body[0].weight.data[1] = 0  # for all
     images = data.images.clone()
     images[5] = 0  # a constant image: no variance anywhere
@@ -286,13 +305,13 @@ def test_learnability_is_the_loss_beyond_that_of_the_reference():
 
 
 def test_learnability_is_the_loss_as_long_as_there_is_no_reference():
-    data, network = make_blobs(4, 0), with_batch_norm()
+    data, network = blobs(), with_batch_norm()
     assert torch.equal(scored("learnability", data, [network]), scored("loss", data, [network]))
 
 
 @pytest.mark.parametrize("name", [name for name in listed("scores") if name != "learnability"])
 def test_other_scores_do_not_look_at_the_reference(name):
-    data, networks = make_blobs(4, 0), [with_features(seed) for seed in range(3)]
+    data, networks = blobs(), [with_features(seed) for seed in range(3)]
     with_reference = made(name)(data, readings(data, *networks[:2]), readings(data, networks[2]))
     assert torch.equal(with_reference, scored(name, data, networks[:2]))
 
@@ -311,6 +330,6 @@ def test_scores_that_look_back_refuse_a_single_snapshot(name):
 
 @pytest.mark.parametrize("name", ["entropy", "gps", "grand", "learnability", "margin"])
 def test_scores_of_one_moment_read_the_last_snapshot_alone(name):
-    data, networks = make_blobs(4, 0), [with_features(seed) for seed in range(2)]
+    data, networks = blobs(), [with_features(seed) for seed in range(2)]
     assert torch.equal(scored(name, data, networks), scored(name, data, networks[1:]))
     assert not torch.equal(scored(name, data, networks), scored(name, data, networks[:1]))

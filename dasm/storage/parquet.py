@@ -1,0 +1,56 @@
+"""Parquet files: written so that they say what they are, read so that a file that is not is named."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dasm.errors import ConfigError
+from dasm.storage.files import write_atomically
+from dasm.storage.hugging_face import features
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be read which one it is.
+
+    Raises:
+        ConfigError: the block has met a file that is missing, may not be read, or is damaged.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: Mapping[str, Any]) -> None:
+    """Write a Parquet file whose footer names its schema (`dasm.schema`) and provenance (`dasm.meta`, JSON)."""
+    footer = {"dasm.schema": schema, "dasm.meta": json.dumps(dict(meta), sort_keys=True)}
+    if "class_names" in meta and "image" in columns:
+        footer["huggingface"] = json.dumps({"info": {"features": features(columns, meta["class_names"])}})
+    table = pa.table(dict(columns)).replace_schema_metadata(footer)
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def read_table(path: Path, *schemas: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a Parquet file written by `write_table` with one of the schemas.
+
+    Returns:
+        The table and its provenance.
+
+    Raises:
+        ConfigError: no such file, not Parquet, or another schema.
+    """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file")
+    with readable(path):
+        table = pq.read_table(path)
+    footer = table.schema.metadata or {}
+    found = footer.get(b"dasm.schema", b"none").decode()
+    if found not in schemas:
+        raise ConfigError(f"{path}: must have schema {' or '.join(schemas)}, got {found}")
+    return table, json.loads(footer[b"dasm.meta"])
