@@ -78,10 +78,7 @@ class Sequential:
             ConfigError: the plans are not those of `prefix` and more, or are for more images than the objective can
                 distil; whatever `distil_segment` refuses.
         """
-        held, planned = ([part.ipc for part in parts] for parts in (prefix, plans[: len(prefix)]))
-        require(held == planned, f"plans must begin with those of prefix ({held} images per class)", planned)
-        whole = decoded_count(sum(plan.ipc for plan in plans), self.matching.factor)
-        self.matching.objective.check(whole)
+        self._check_plans(plans, prefix)
         teachers = self.evaluators.train([real], 0, seed) if self.selection is not None else []
         first = measure(real, teachers, self.selection.score) if self.selection is not None and prefix else None
         networks: list[list[Classifier]] = []
@@ -120,3 +117,9 @@ class Sequential:
             )
             prefix = (*prefix, segment)
             yield segment
+
+    def _check_plans(self, plans: Sequence[SegmentPlan], prefix: Sequence[Segment]) -> None:
+        held, planned = ([part.ipc for part in parts] for parts in (prefix, plans[: len(prefix)]))
+        require(held == planned, f"plans must begin with those of prefix ({held} images per class)", planned)
+        whole = decoded_count(sum(plan.ipc for plan in plans), self.matching.factor)
+        self.matching.objective.check(whole)

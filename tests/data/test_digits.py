@@ -96,6 +96,7 @@ def test_the_arrays_that_the_committed_study_rests_on(tmp_path):
         "test.labels.npy": "53e5428c",
         "train.images.npy": "0046e2c3",
         "train.labels.npy": "c4cb83ed",
+        "train.origin.npy": "6f74573f",
         "validation.images.npy": "ba67c1a6",
         "validation.labels.npy": "9d222878",
     }
