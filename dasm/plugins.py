@@ -15,7 +15,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -50,6 +50,15 @@ def build(kind: type[T], values: Any, where: str) -> T:  # noqa: ANN401 - plain 
             raise ConfigError(f"{where}: needs a 'name', one of {', '.join(available(kind))}")
         owner = find(kind, options.pop("name"), where)
     return _construct(owner, options, where)
+
+
+def check_known(options: Iterable[object], known: Sequence[str], where: str) -> None:
+    """Refuse an option that there is not; the message lists those there are and suggests the nearest."""
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}: no option called {key!r} (have {', '.join(known) or 'none'}){hint}")
 
 
 def available(kind: type) -> list[str]:
@@ -135,11 +144,7 @@ def _final_class(module: types.ModuleType, kind: type[T]) -> type[T]:
 
 def _construct(owner: Any, options: dict[str, Any], where: str) -> Any:  # noqa: ANN401 - any dataclass
     fields = {field.name: field for field in dataclasses.fields(owner) if field.init}
-    for key in options:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}: no option called {key!r} (have {', '.join(fields) or 'none'}){hint}")
+    check_known(options, [*fields], where)
     missing = [
         name
         for name, field in fields.items()

@@ -92,7 +92,8 @@ def check(study: Mapping[str, Any]) -> None:
     """Refuse departures of arms that there are not, or in blocks that an arm of the kind does not have."""
     groups = {arm: group for group in BLOCKS for arm in params.value(study, group)}
     for arm, change in departures(study).items():
-        require(arm in groups, f"method must describe arms, controls or coresets ({', '.join(groups)})", arm)
+        rule = f"method must describe arms, controls or coresets ({', '.join(groups)})"
+        require(arm in groups, rule, arm, "a new arm is named in one of these lists, and in benchmark.arms")
         if not isinstance(change, Mapping):
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
         distilled = ("effort", "joint") if groups[arm] != "coresets" else ()

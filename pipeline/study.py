@@ -1,7 +1,7 @@
 """The whole of params.yaml as one type: what a study consists of, and what must agree in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, final
 
 from dasm.coresets import Coreset
@@ -14,7 +14,7 @@ from dasm.experts import Experts
 from dasm.formation import decoded_count
 from dasm.matching import Matching
 from dasm.networks import Network
-from dasm.plugins import build, name_of
+from dasm.plugins import build, check_known, name_of
 from dasm.scores import Score
 from dasm.segments import SegmentPlan
 from dasm.selection import Selection
@@ -130,6 +130,7 @@ def parse(study: Mapping[str, Any]) -> Study:
     Raises:
         ConfigError: anything wrong in it, by its path.
     """
+    check_known(study, [*(field.name for field in fields(Study)), "method"], "params.yaml")
     whole = build(Study, {name: block for name, block in study.items() if name != "method"}, "params.yaml")
     methods.check(study)
     params.value(study, "matching.factor")  # which dvc.yaml names, so the library's default does not do

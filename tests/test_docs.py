@@ -270,11 +270,22 @@ def test_what_the_guide_says_of_what_sets_hold_is_that_of_the_root_seeds():
 
 
 def test_what_the_guide_says_of_filters_on_cifar10_is_in_the_report():
-    (table,) = re.findall(r"\| asked \| arm \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    (table,) = re.findall(r"\| asked \| arm \| (?!who ranks).*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
     found = pd.read_csv(ROOT / "reports/cifar10-filters/paired.csv")
     found = found[found["arm"] == "idc"].set_index(["minus", "split"])
     rows = {arm.strip("`"): cells for _, arm, _, *cells in cells_of(table)}
     assert rows.keys() == {minus for minus, _ in found.index}
+    for arm, cells in rows.items():
+        for split, cell in zip(("test", "validation"), cells, strict=True):
+            assert cell == written(turned(found.loc[arm, split])), (arm, split)
+
+
+def test_what_the_guide_says_of_judges_on_cifar10_is_in_the_report():
+    (table,) = re.findall(r"\| asked \| arm \| who ranks \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/cifar10-judges/paired.csv")
+    found = found[found["arm"] == "dasm"].set_index(["minus", "split"])
+    rows = {arm.strip("`"): cells for _, arm, _, *cells in cells_of(table)}
+    assert rows.keys() == {minus for minus, _ in found.index} - {"random"}
     for arm, cells in rows.items():
         for split, cell in zip(("test", "validation"), cells, strict=True):
             assert cell == written(turned(found.loc[arm, split])), (arm, split)

@@ -7,6 +7,8 @@ results are those of a CPU.
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -81,6 +83,7 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
     """Two segments of the method on the card; the first is stored, the second continues after it."""
     objective = objective or Gradient(real_batch=8, network_images=20)
     experts = options.pop("experts", None)
+    read = {"path": options.pop("path")} if "path" in options else {}
     method = Sequential(
         matching=Matching(
             objective=objective,
@@ -90,13 +93,13 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
         ),
         evaluators=Evaluators(trainer=trainer, networks=2, steps=3, teacher_steps=3, snapshots=3, **options),
         selection=Selection(
-            score=build(Score, {"name": score}, "score"),
+            score=build(Score, {"name": score, **read}, "score"),
             window=build(Window, {"name": window, **OPTIONS.get(window, {})}, "window"),
         ),
         planned_ipc=2,
         experts=experts,
     )
-    real = make_blobs(16, 0).to("cuda")
+    real = replace(make_blobs(16, 0), origin=torch.arange(48)).to("cuda")
     assert isinstance(real.images, OnCard) or torch.cuda.is_available()
     plans = [SegmentPlan(ipc=1, iterations=2)] * 2
     segments = list(method.distil(real, plans, seed=0))
@@ -149,8 +152,10 @@ def test_statistics_stay_on_the_card(card, wide, labels):  # noqa: ARG001
 
 
 @pytest.mark.parametrize("score", available(Score))
-def test_every_score_stays_on_the_card(card, wide, score):  # noqa: ARG001
-    sequence(wide, objective=BRIEF, score=score)
+def test_every_score_stays_on_the_card(card, wide, score, tmp_path):  # noqa: ARG001
+    path = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"score": range(48), "label": [0] * 16 + [1] * 16 + [2] * 16}), path)
+    sequence(wide, objective=BRIEF, score=score, **({"path": str(path)} if score == "given" else {}))
 
 
 @pytest.mark.parametrize("window", available(Window))

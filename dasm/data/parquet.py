@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from dasm.data import Dataset
-from dasm.errors import ConfigError, within
+from dasm.errors import ConfigError, require, within
 from dasm.images.reading import Color, Encoded, ImageReader
 from dasm.images.sources import Block, Source, block_length
 from dasm.images.splits import complete_splits, stored_splits
@@ -92,7 +92,9 @@ class Parquet(Dataset):
         if not len(labels):
             raise ConfigError(f"{path}: must hold images, got 0 rows")
         if not pa.types.is_integer(labels.type) or labels.null_count:
-            raise ConfigError(f"{path}: column {label!r} must hold integers, got {labels.type}")
+            raise ConfigError(
+                f"{path}: column {label!r} must hold integers, got {labels.type}, {labels.null_count} missing"
+            )
         leaf = _leaf(schema.field(image), path)
         return _Shard(path, leaf, labels.to_numpy().astype(np.int64), _class_names(schema, label, path))
 
@@ -157,11 +159,14 @@ def _leaf(image: pa.Field, path: Path) -> str:
 
 def _classes(shards: list[_Shard], training: Int64[np.ndarray, " n"]) -> tuple[str, ...]:
     """Return the class names on which all files agree, after a look at every label."""
-    first = shards[0]
+    first, largest = shards[0], int(training.max())
     for shard in shards:
         if shard.class_names != first.class_names:
             raise ConfigError(f"{shard.path}: must have the classes of {first.path.name}, got {shard.class_names}")
-    names = first.class_names or tuple(str(c) for c in range(int(training.max()) + 1))
+    if not first.class_names:
+        rule = f"{first.path.parent}: labels must count the classes from 0, of which none is without images"
+        require(largest < len(training), rule, largest, f"{len(training)} rows for training")
+    names = first.class_names or tuple(str(c) for c in range(largest + 1))
     for shard in shards:
         wrong = np.flatnonzero((shard.labels < 0) | (shard.labels >= len(names)))
         if len(wrong):

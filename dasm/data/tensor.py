@@ -69,7 +69,10 @@ class TensorFile(Dataset):
 def _class_names(file: Any, labels: Int64[np.ndarray, " n"], path: str) -> tuple[str, ...]:  # noqa: ANN401
     listed = (file.metadata() or {}).get("class_names")
     if listed is None:
-        return tuple(str(label) for label in range(int(labels.max(initial=-1)) + 1))
+        largest = int(labels.max(initial=-1))
+        rule = f"{path}: labels must count the classes from 0, of which none is without images"
+        require(largest < max(1, len(labels)), rule, largest, f"{len(labels)} images")
+        return tuple(str(label) for label in range(largest + 1))
     try:
         return tuple(str(name) for name in json.loads(listed))
     except (ValueError, TypeError) as error:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 
-from dasm.errors import ConfigError, DamageError
+from dasm.errors import ConfigError, DamageError, require
 from dasm.images.splits import SPLITS, check_labels, check_names
 from dasm.types import LabelledImages, Task
 
@@ -55,6 +55,10 @@ class Source:
     def __post_init__(self) -> None:
         """Refuse what no classifier can learn from."""
         check_names(self.class_names, self.where)
+        whole = np.issubdtype(self.labels.dtype, np.integer)
+        require(whole, f"{self.where}: labels must be integers", str(self.labels.dtype))
+        readable = len(self.image_shape) == 3 and self.image_shape[0] in (1, 3) and min(self.image_shape) > 0
+        require(readable, f"{self.where}: images must have 1 or 3 channels, height and width", self.image_shape)
         check_labels(self.labels, len(self.class_names), self.where)
         for split in SPLITS:
             if not len(self.splits[split]):
@@ -91,6 +95,8 @@ class Source:
                 break
             if damage:  # nothing of this pass will be kept
                 continue
+            kind = f"{block.dtype} {block.shape[1:]}"
+            require(kind == f"uint8 {self.image_shape}", f"{self.where}: images must be uint8 {self.image_shape}", kind)
             numbers = belongs[read : read + len(block)]
             read += len(block)
             if read > len(self):

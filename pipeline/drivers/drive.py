@@ -1,6 +1,7 @@
 """`python -m pipeline reproduce [JOBS] [TARGET]...` and `serve`: the Prefect flow around DVC."""
 
 from dasm.errors import require
+from pipeline import params
 from pipeline.drivers import procs
 
 
@@ -17,7 +18,10 @@ def reproduce(*words: str) -> None:
     """
     jobs, targets = (int(words[0]), words[1:]) if words and words[0].isdecimal() else (1, words)
     require(jobs >= 1, "reproduce: jobs must be >= 1", jobs)
+    wrong = next((word for word in targets if word.startswith("-")), "")
+    require(not wrong, "reproduce: must be given a number of jobs, and names of stages", wrong)
     procs.project()
+    params.read()  # what is no YAML is said before Prefect is imported, too
     # Deferred: a wrong number or folder is said before Prefect is imported, which takes seconds.
     from pipeline import flows
     from pipeline.drivers import publish

@@ -59,7 +59,7 @@ def main(number: int, jobs: int = 1) -> None:
         seeds = range(own + 1, own + number)
         _all(seeds, report, study, children, jobs)
     shutil.rmtree(_COPIES)
-    roots.main(str(report), str(report / "table.csv"), *(str(_table(report, seed)) for seed in seeds))
+    roots.main(str(report), str(report / "table.csv"), *(str(_table(report, seed)) for seed in seeds), told_apart=True)
 
 
 def _all(seeds: range, report: Path, study: Mapping[str, Any], children: procs.Children, jobs: int) -> None:

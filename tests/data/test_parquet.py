@@ -156,6 +156,14 @@ def test_a_file_without_rows_is_named(folder):
     assert refusal(folder) == f"{folder}/train.parquet: must hold images, got 0 rows"
 
 
+def test_labels_that_are_no_classes_but_numbers_of_something_else_are_refused(folder):
+    """Names for all the numbers in between would fill the memory."""
+    for split in ("train", "test"):
+        write(folder / f"{split}.parquet", encoded(), labels=[10**12, 5, 7, 7, 5, 3])
+    rule = "labels must count the classes from 0, of which none is without images, got 1000000000000"
+    assert refusal(folder) == f"{folder}: {rule} (6 rows for training)"
+
+
 def test_a_missing_column_is_named_with_those_there_are(folder):
     write(folder / "train.parquet", encoded(), image_column="photo")
     assert refusal(folder) == f"{folder}/train.parquet: must have a column 'image', got photo, label"
@@ -165,7 +173,7 @@ def test_a_missing_column_is_named_with_those_there_are(folder):
 
 def test_labels_that_are_no_integers_are_refused(folder):
     write(folder / "train.parquet", encoded(), labels=pa.array(list("ababab")))
-    assert refusal(folder) == f"{folder}/train.parquet: column 'label' must hold integers, got string"
+    assert refusal(folder) == f"{folder}/train.parquet: column 'label' must hold integers, got string, 0 missing"
 
 
 def test_a_missing_label_is_refused(folder):

@@ -90,6 +90,11 @@ def test_the_image_is_counted_over_all_blocks(tmp_path):
         ({"names": "3"}, "class_names must be a JSON list, got '3'"),
         ({"names": ["cat", "dog", "eel"]}, "must have training images of every class, got none of 'eel'"),
         ({"labels": LABELS.clone().index_fill(0, torch.tensor(5), -1)}, "labels must be in [0, 2), got -1"),
+        (
+            {"labels": LABELS * 10**12},
+            "labels must count the classes from 0, of which none is without images, got 1000000000000"
+            f" ({len(LABELS)} images)",
+        ),
         ({"labels": LABELS * 0}, "must have at least 2 classes, got 1 (0)"),
         ({"names": ["cat", "dog"], "labels": LABELS * 2}, "labels must be in [0, 2), got 2"),
         (

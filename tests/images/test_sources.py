@@ -1,3 +1,4 @@
+import inspect
 import threading
 import time
 
@@ -199,3 +200,30 @@ def test_a_label_too_few_is_refused():
     stored = {"train": (noise(3, 1, 2, 2), np.array([0, 1]))}
     with pytest.raises(ConfigError, match=r"^x: must have a label for each train image, got 2 for 3$"):
         array_source("x", stored, NAMES, seed=0, validation=0.2, test=0.2)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "rule"),
+    [
+        (np.zeros((20, 3, 4, 5), int), None, r"images must be uint8 \(3, 4, 5\), got 'int64 \(3, 4, 5\)'"),
+        (np.zeros((20, 3, 4, 5)), None, r"images must be uint8 \(3, 4, 5\), got 'float64 \(3, 4, 5\)'"),
+        (noise(20, 4, 5), None, r"images must have 1 or 3 channels, height and width, got \(4, 5\)"),
+        (noise(20, 4, 4, 5), None, r"images must have 1 or 3 channels, height and width, got \(4, 4, 5\)"),
+        (noise(20, 3, 4, 5), np.arange(20.0) % 2, "labels must be integers, got 'float64'"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_before_they_are_written_as_bytes(images, labels, rule):
+    """What somebody's own data set may return: nothing checks its types outside of tests."""
+    labels = np.arange(20) % 2 if labels is None else labels
+    splits = {"train": np.arange(10, 20), "validation": np.arange(5), "test": np.arange(5, 10)}
+
+    def made():
+        unchecked = object.__new__(Source)
+        parts = {"where": "x", "class_names": NAMES, "labels": labels, "image_shape": images.shape[1:]}
+        for name, value in {**parts, "splits": splits, "blocks": lambda: iter([lambda: images])}.items():
+            object.__setattr__(unchecked, name, value)
+        inspect.unwrap(Source.__post_init__)(unchecked)
+        return list(inspect.unwrap(Source.images)(unchecked))
+
+    with pytest.raises(ConfigError, match=f"^x: {rule}$"):
+        made()

@@ -71,7 +71,7 @@ def test_the_arguments_it_names_are_those_it_takes(name):
         assert len(needed) == sum(one.default is one.empty for one in taken)
 
 
-def test_jobs_and_targets_reach_the_flow(monkeypatch):
+def test_jobs_and_targets_reach_the_flow(monkeypatch, capsys):
     seen = []
     flow = SimpleNamespace(reproduce=lambda **given: seen.append(given))
     monkeypatch.setattr("pipeline.flows", flow, raising=False)
@@ -87,6 +87,20 @@ def test_jobs_and_targets_reach_the_flow(monkeypatch):
         {"jobs": 1, "targets": ["distill"]},
     ]
     assert main(["reproduce", "0"]) == 1 and len(seen) == 3
+    capsys.readouterr()
+    assert main(["reproduce", "-1"]) == 1 and len(seen) == 3
+    rule = "error: reproduce: must be given a number of jobs, and names of stages, got '-1'\n"
+    assert capsys.readouterr().err == rule
+
+
+def test_a_study_that_is_no_yaml_is_said_before_prefect_is_started(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "pipeline.flows", None)  # what imports Prefect
+    monkeypatch.setattr("pipeline.drivers.procs.project", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("study: x\nseed 0\nthreads: 1\n")
+    assert main(["reproduce", "2"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: params.yaml: must be YAML (")
 
 
 @pytest.mark.parametrize("text", ["two", "1.5", "-1"])

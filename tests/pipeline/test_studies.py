@@ -85,7 +85,7 @@ def test_notes_beside_a_parked_study_stay_where_they_are():
 @pytest.mark.usefixtures("two_studies")
 def test_a_study_whose_name_is_no_folder_is_not_parked():
     Path("params.yaml").write_text("study: mine/first\n")
-    with pytest.raises(ConfigError, match="study must be letters, digits, - and _ alone, got 'mine/first'"):
+    with pytest.raises(ConfigError, match="study must be at most 64 letters, digits, - and _ alone, got 'mine/first'"):
         studies.main("two")
     assert params.read()["study"] == "mine/first"
 

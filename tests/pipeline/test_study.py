@@ -348,6 +348,10 @@ def test_pictures_that_change_are_read_again_and_by_themselves(root, tmp_path):
     assert "error: data/pictures/cat/3.png: must be a readable image (0 bytes)" in said.stdout + said.stderr
     fill(tmp_path / "elsewhere", {"cat/3.png": 3})  # as it was: DVC brings back what was read then
     assert train_images() > first and "prepare" not in stale(copy)
+    # To DVC's cache of runs two values of a parameter called `size` are one, and so are 0 and 0.0.
+    for side in (6, 8):
+        edit(copy, lambda study, side=side: study["data"].update(size=side))
+        assert train_images() > first and read_task(copy / "data/real").train.image_shape == (1, side, side)
 
 
 def test_the_report_and_metrics_are_there(root):
