@@ -2,8 +2,8 @@
 
 A Parquet file with a row for every image of the data set in stored order, training images first: `score`, higher is
 harder. With a column `origin` beside it, rows may come in any order, and none is needed of an image that is not trained
-on; with `label`, an integer, the classes have to be those of the images. Networks are not asked, and so no state
-differs from another: windows move on by their pace alone.
+on; with `label`, an integer, the classes have to be those of the images. Networks are not asked, and so every state
+has the same ranks; what they get right is still told to windows that go by it (`frontier`, `residual`).
 
 Deviations from the paper: 1. a C-score is how well an image is predicted by networks that have not seen it, high for
 easy ones; it goes into the file with its sign changed, or as 1 minus itself.
