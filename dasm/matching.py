@@ -39,7 +39,9 @@ class Matching:
         momentum: of the pixels, in [0, 1); None takes the objective's own.
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11). Synthetic batches are drawn from the whole
-            of it, as in PDD; SeqMatch takes as many of each segment.
+            of it, as in PDD; SeqMatch takes as many of each segment, and so can `frozen_batch` of `gradient`.
+        even_rate: with `match_prefix`, multiply the pixels' rate by the images of the union over those of the segment,
+            so that these, a small part of a mean, move as far as in joint distillation (A14).
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
         learns_from: the real images that matching networks learn from between pixel updates (A10): `all` of them, as in
             IDC, SeqMatch and PDD, or those that the segment is matched with, the `window` alone.
@@ -55,6 +57,7 @@ class Matching:
     learning_rate: float | None = None
     momentum: float | None = None
     match_prefix: bool = False
+    even_rate: bool = False
     windowed: Literal["both", "initial", "matching"] = "both"
     learns_from: Literal["all", "window"] = "all"
     patience: int | None = None
@@ -64,16 +67,20 @@ class Matching:
         """Refuse values out of range."""
         at_least(self, 1, "factor", "patience")
         within(self, "[0, 1)", "tolerance")
-        joins = self.objective.joins_prefix or not self.match_prefix
-        name = name_of(self.objective)
-        require(joins, f"match_prefix must be false for {name}, which matches every image alone", self.match_prefix)
-        reads = self.objective.reads_window or self.windowed != "matching"
-        require(reads, f"windowed must be both or initial for {name}, which reads no window as set here", self.windowed)
-        learns = self.objective.learns_from_real or self.learns_from == "all"
-        require(
-            learns, f"learns_from must be all for {name}, whose networks learn from no real images", self.learns_from
-        )
+        goal, name, union = self.objective, name_of(self.objective), self.match_prefix
+        self._must("match_prefix", goal.joins_prefix or not union, f"false for {name}, which matches every image alone")
+        self._must("match_prefix", union or not goal.parts_union, f"true for {name} with a frozen_batch")
+        self._must("match_prefix", union or not self.even_rate, "true with even_rate, which makes up for it")
+        scaled = goal.rule.kind == "sgd" or not self.even_rate
+        self._must("even_rate", scaled, f"false for {name}, whose steps do not grow with the push")
+        reads = goal.reads_window or self.windowed != "matching"
+        self._must("windowed", reads, f"both or initial for {name}, which reads no window as set here")
+        learns = goal.learns_from_real or self.learns_from == "all"
+        self._must("learns_from", learns, f"all for {name}, whose networks learn from no real images")
         _ = self.rule
+
+    def _must(self, option: str, allowed: bool, rule: str) -> None:
+        require(allowed, f"{option} must be {rule}", getattr(self, option))
 
     @property
     def rule(self) -> PixelRule:
@@ -95,13 +102,12 @@ class Matching:
     def effective(self, *, prefix: bool, windowed: bool) -> "Matching":
         """Return the same with what makes no difference left as it is by default: equal ones distil the same segment.
 
-        Args:
-            prefix: whether there are frozen segments.
-            windowed: whether the weights of the real images differ.
+        `prefix` says whether there are frozen segments, `windowed` whether the weights of the real images differ.
         """
         return replace(
             self,
             match_prefix=self.match_prefix and prefix,
+            even_rate=self.even_rate and prefix,
             windowed=self.windowed if windowed else "both",
             learns_from=self.learns_from if windowed and self.windowed != "initial" else "all",
             objective=self.objective if prefix else self.objective.without_prefix(),
@@ -156,13 +162,13 @@ class Matching:
             The pixels, clamped to [0, 1], and the distance of every iteration that was done, summed over the classes.
 
         Raises:
-            FloatingPointError: a distance is not finite; names the iteration. (On a GPU it is noticed some iterations
-                later, but before anything is saved.)
+            FloatingPointError: a distance is not finite; names the iteration. (A GPU notices later, before it saves.)
         """
         state = self.prepare(self.learnt(real, weights), stream) if state is None else state
-        segment = self._begin(initial.to(real.labels.device), real, state, iterations, planned_ipc)
+        batches = RealBatches(data=real, weights=weights.to(real.labels.device), stream=rng.derive(stream, "real"))
+        synthetic = self._synthetic(initial, frozen, real, stream)
+        segment = self._begin(synthetic, real, state, iterations, planned_ipc)
         optimiser, history = segment.optimiser, segment.history
-        batches, synthetic = self._batches(segment.pixels, frozen, real, weights, stream)
         with counting(segment.counts), products("fp32", real.labels.device.type):
             done = segment.restore(checkpoint)
             for iteration in track(range(done, iterations)):
@@ -183,13 +189,14 @@ class Matching:
         return segment.result(done)
 
     def _begin(
-        self, initial: Tensor, real: LabelledImages, state: State, iterations: int, planned_ipc: int
+        self, synthetic: SyntheticBatches, real: LabelledImages, state: State, iterations: int, planned_ipc: int
     ) -> Unfinished:
-        pixels = [images.clone().requires_grad_() for images in initial]
+        pixels, even = synthetic.pixels, synthetic.share if self.even_rate else 1.0
+        rule = replace(self.rule, learning_rate=self.rule.learning_rate / even)
         turns = len(pixels) if self.objective.class_by_class else 1
         return Unfinished(
             pixels=pixels,
-            optimiser=self.rule.start(pixels, planned_ipc, turns, real.std),
+            optimiser=rule.start(pixels, planned_ipc, turns, real.std),
             state=state,
             history=History(iterations, real.labels.device),
         )
@@ -200,17 +207,11 @@ class Matching:
         period = self.objective.period
         return history.settled(done, -(-self.patience // period) * period, self.tolerance)
 
-    def _batches(
-        self,
-        pixels: Sequence[Tensor],
-        frozen: Sequence[Tensor],
-        real: LabelledImages,
-        weights: Float[Tensor, " n"],
-        stream: int,
-    ) -> tuple[RealBatches, SyntheticBatches]:
-        window = weights.to(real.labels.device)
-        return RealBatches(data=real, weights=window, stream=rng.derive(stream, "real")), SyntheticBatches(
-            pixels=pixels,
+    def _synthetic(
+        self, initial: Float[Tensor, "k m c h w"], frozen: Sequence[Tensor], real: LabelledImages, stream: int
+    ) -> SyntheticBatches:
+        return SyntheticBatches(
+            pixels=[images.clone().requires_grad_() for images in initial.to(real.labels.device)],
             frozen=frozen if self.match_prefix else (),
             factor=self.factor,
             mean=real.mean,

@@ -29,7 +29,8 @@ class PixelRule:
         by_budget: scale the rate by `planned_ipc / 10 * (side / reference_side) ** 2`, as IDC (arXiv 2205.14959) does;
             the side of an oblong image is that of a square of its area. It follows the *planned* images per class, so
             that at equal total iterations every stored image moves as far as in joint distillation (A14) where a
-            segment is matched alone. In a union with the frozen images, a new one has a smaller part of the class mean.
+            segment is matched alone. In a union with the frozen images, a new one has a smaller part of the class mean
+            (`even_rate` of `dasm.matching` makes up for it).
         reference_side: pixels a side for which the rate is meant, >= 1.
         normalised: the rate is meant for normalised pixels x = (p - mean) / std, in which most papers keep their sets;
             the same step in p is std ** 2 times the gradient for SGD, and std times the step for Adam.

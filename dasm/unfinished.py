@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -31,7 +31,7 @@ class Unfinished:
         counts: counter of the iterations so far, to be kept open while they are done.
     """
 
-    pixels: list[Tensor]
+    pixels: Sequence[Tensor]
     optimiser: PixelOptimiser
     state: State
     history: History

@@ -14,6 +14,7 @@ from dasm.matching import Matching
 from dasm.objectives import Surroundings
 from dasm.objectives.dm import DM
 from dasm.objectives.gradient import Gradient
+from dasm.objectives.ncfm import NCFM
 from dasm.pixels import PixelSGD
 from dasm.storage.checkpoint import Checkpoint
 from dasm.storage.ledger import metered
@@ -336,6 +337,43 @@ def test_networks_that_learn_from_no_real_images_cannot_be_told_which(trainer):
     rule = r"^learns_from must be all for dm, whose networks learn from no real images, got 'window'$"
     with pytest.raises(ConfigError, match=rule):
         Matching(objective=DM(), trainer=trainer, learns_from="window")
+
+
+def test_an_even_rate_makes_up_for_the_size_of_the_union(trainer, blobs):
+    """Two new images beside six frozen ones: four times the rate, so in one update four times the way."""
+    objective = Gradient(real_batch=8, network_images=0, augmentation=())
+    plain = Matching(objective=objective, trainer=trainer, factor=1, learning_rate=1e-3, match_prefix=True)
+    even = replace(plain, even_rate=True)
+    initial = 0.25 + torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    frozen = [images[:6] for images in map(blobs.pixels, map(blobs.members, range(3)))]
+
+    def moved(matching, frozen):
+        about = {"iterations": 1, "planned_ipc": 8, "stream": 3, "frozen": frozen}
+        return matching.optimise(initial, blobs, torch.ones(len(blobs)), **about)[0] - initial
+
+    assert moved(plain, frozen).abs().max() > 1e-5
+    torch.testing.assert_close(moved(even, frozen), 4 * moved(plain, frozen), rtol=1e-2, atol=1e-6)
+    assert torch.equal(moved(even, ()), moved(plain, ())), "a first segment is the whole of its union"
+    alone = even.effective(prefix=False, windowed=False)
+    assert (
+        alone == plain.effective(prefix=False, windowed=False) and even.effective(prefix=True, windowed=False) == even
+    )
+
+
+def test_what_concerns_a_union_is_refused_without_one(trainer):
+    parted = Gradient(frozen_batch=8)
+    for options, rule in (
+        ({"objective": parted}, r"^match_prefix must be true for gradient with a frozen_batch, got False$"),
+        ({"even_rate": True}, r"^match_prefix must be true with even_rate, which makes up for it, got False$"),
+        (
+            {"objective": NCFM(), "even_rate": True, "match_prefix": True},
+            r"^even_rate must be false for ncfm, whose steps do not grow with the push, got True$",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=rule):
+            Matching(**{"objective": Gradient(), "trainer": trainer} | options)
+    segment = Matching(objective=parted, trainer=trainer, match_prefix=True)
+    assert segment.effective(prefix=False, windowed=False).objective == Gradient()
 
 
 def test_tiles_not_drawn_do_not_move():

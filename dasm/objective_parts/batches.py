@@ -1,10 +1,10 @@
 """What an objective draws from: class batches of real images under a window, and of decoded synthetic images.
 
 Every draw is a function of the stream and the number of the iteration, so an interrupted run goes on as if nothing had
-happened; what a `Sampler` remembers between two iterations can be saved.
+happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, final
@@ -112,50 +112,6 @@ class RealBatches:
 
 
 @final
-class Sampler:
-    """How an objective picks its real batches: as `RealBatches` draws them, or representatives (DREAM, 2302.14416).
-
-    Representatives are chosen anew when a network is, and every `refresh` pixel updates while it learns.
-    """
-
-    def __init__(self, kind: Literal["random", "representative"], refresh: int, stream: int) -> None:
-        """Choose nothing yet; `refresh` is in pixel updates, >= 1."""
-        self._kind = kind
-        self._refresh = refresh
-        self._stream = stream
-        self._chosen: dict[int, Tensor] = {}
-
-    def draw(
-        self, real: RealBatches, label: int, batch_size: int, iteration: int, *, network: Classifier, updates: int
-    ) -> Float[Tensor, "b c h w"]:
-        """Return normalised images of one class.
-
-        Args:
-            real: the window.
-            label: which class.
-            batch_size: images, or the whole window if it holds fewer.
-            iteration: number of the pixel update, from 0.
-            network: the matching network as it is now.
-            updates: pixel updates that this network has seen.
-        """
-        if self._kind == "random":
-            return real.draw(label, batch_size, iteration)
-        if updates % self._refresh == 0:
-            stream = rng.derive(self._stream, label, iteration)
-            self._chosen[label] = real.representatives(label, batch_size, network, stream)
-        return real.data.inputs(self._chosen[label])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the chosen images by name, for a checkpoint."""
-        return {f"sampler.{label}": chosen for label, chosen in self._chosen.items()}
-
-    def restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Put back what `tensors` returned."""
-        saved = {name: tensor for name, tensor in tensors.items() if name.startswith("sampler.")}
-        self._chosen = {int(name.removeprefix("sampler.")): tensor.to(device) for name, tensor in saved.items()}
-
-
-@final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SyntheticBatches:
     """Batches of one class of the segment being distilled, decoded and normalised, differentiable in its pixels.
@@ -175,27 +131,45 @@ class SyntheticBatches:
     std: Float[Tensor, " c"]
     stream: int
     frozen: Sequence[Tensor] = ()
-    _blocks: dict[int, IndexBlocks] = field(default_factory=dict, init=False, repr=False)
+    _blocks: dict[tuple[str, int], IndexBlocks] = field(default_factory=dict, init=False, repr=False)
 
-    def draw(self, label: int, limit: int | None, iteration: int) -> Float[Tensor, "b c h w"]:
-        """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more."""
-        stored = torch.cat([self.frozen[label], self.pixels[label]]) if self.frozen else self.pixels[label]
-        count = decoded_count(len(stored), self.factor)
+    @property
+    def share(self) -> float:
+        """Share of the new segment in the union with the frozen ones, in (0, 1]; the same for every class."""
+        new = len(self.pixels[0])
+        return new / (new + len(self.frozen[0])) if self.frozen else 1.0
+
+    def draw(
+        self, label: int, limit: int | None, iteration: int, of: Literal["union", "new", "frozen"] = "union"
+    ) -> Float[Tensor, "b c h w"]:
+        """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more.
+
+        Args:
+            label: which class.
+            limit: images at most, >= 1; None takes all.
+            iteration: number of the pixel update, from 0.
+            of: the frozen segments and the new one together, or either alone; there must be frozen ones for `frozen`.
+        """
+        parts = [part[label] for part in self._parts(of)]
+        stored = parts[0] if len(parts) == 1 else torch.cat(parts)
         chosen: Int64[Tensor, " b"] | None = None
-        if limit is not None and count > limit:
-            chosen = self._chosen(limit).at(label, iteration)
+        if limit is not None and decoded_count(len(stored), self.factor) > limit:
+            chosen = self._chosen(of, limit).at(label, iteration)
         return normalise(decode(stored, self.factor, chosen), self.mean, self.std)
 
-    def _chosen(self, limit: int) -> IndexBlocks:
-        if limit not in self._blocks:
-            labels = ranks.mine(len(self.pixels))
-            self._blocks[limit] = IndexBlocks(partial(self._drawn, limit), labels, self.pixels[0].device)
-        return self._blocks[limit]
+    def _parts(self, of: str) -> list[Sequence[Tensor]]:
+        named = {"frozen": self.frozen, "new": self.pixels}
+        return [named[of]] if of in named else [part for part in named.values() if part]
 
-    def _drawn(self, limit: int, label: int, iteration: int) -> Int64[Tensor, " b"]:
-        frozen = len(self.frozen[label]) if self.frozen else 0
-        count = decoded_count(frozen + len(self.pixels[label]), self.factor)
-        return torch.randperm(count, generator=rng.generator(self.stream, "class", label, iteration))[:limit]
+    def _chosen(self, of: str, limit: int) -> IndexBlocks:
+        def drawn(label: int, iteration: int) -> Int64[Tensor, " b"]:
+            count = decoded_count(sum(len(part[label]) for part in self._parts(of)), self.factor)
+            generator = rng.generator(self.stream, "frozen" if of == "frozen" else "class", label, iteration)
+            return torch.randperm(count, generator=generator)[:limit]
+
+        if (of, limit) not in self._blocks:
+            self._blocks[of, limit] = IndexBlocks(drawn, ranks.mine(len(self.pixels)), self.pixels[0].device)
+        return self._blocks[of, limit]
 
     def whole(self, real: LabelledImages, prefix: LabelledImages | None = None) -> LabelledImages:
         """Return the synthetic set as it stands, for networks to learn from: training images, without gradients.

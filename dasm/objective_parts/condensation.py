@@ -16,8 +16,9 @@ from dasm.errors import ConfigError
 from dasm.formation import decoded_count
 from dasm.machine import ranks
 from dasm.networks import Classifier
-from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.classwise import loss_gradients, row_distance
+from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objective_parts.student import Student
 from dasm.pixels import PixelRule

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.networks import Classifier
-from dasm.objective_parts.batches import Sampler
+from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.train import Learner, Trainer
 from dasm.types import LabelledImages

@@ -81,6 +81,11 @@ class Objective(ABC):
         return True
 
     @property
+    def parts_union(self) -> bool:
+        """Whether options say how the frozen segments are matched with the new one, which they then have to be."""
+        return False
+
+    @property
     @abstractmethod
     def rule(self) -> PixelRule:
         """How the source moves the pixels."""

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.errors import at_least
-from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objective_parts.condensation import RULE, Condensing, divisible, loops
+from dasm.objective_parts.sampler import Sampler
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer

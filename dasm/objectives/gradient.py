@@ -29,9 +29,10 @@ from dasm.chains.chain import Chain
 from dasm.errors import ConfigError, at_least
 from dasm.machine import ranks
 from dasm.networks import Classifier
-from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
-from dasm.objective_parts.classwise import chain_distance, chain_gradients, class_gradients, distance
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.classwise import Distance, chain_distance, chain_gradients, class_gradients, distance
 from dasm.objective_parts.redrawn import PrefixStart, Redrawn
+from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
@@ -49,6 +50,9 @@ class Gradient(Objective):
             1 - cosine. IDC: mse for CIFAR and SVHN, l1 for MNIST and ImageNet. No division by any count.
         real_batch: real images per class and iteration, >= 1 (64 in IDC); a smaller window is taken whole.
         synthetic_batch: decoded synthetic images per class and iteration at most, >= 1 (128 in IDC).
+        frozen_batch: with `match_prefix`, decoded images of the frozen segments per class and iteration at most, >= 1,
+            drawn beside `synthetic_batch` images of the new one; both sides' gradients count by the numbers of images
+            that they stand for. None draws `synthetic_batch` images from the union, most of them frozen in the end.
         inner_iterations: pixel updates per network, >= 1 (100 in IDC).
         network_images: real images that the network learns from after every pixel update, >= 0 (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
@@ -73,6 +77,7 @@ class Gradient(Objective):
     metric: Literal["mse", "l1", "cosine"] = "mse"
     real_batch: int = 64
     synthetic_batch: int = 128
+    frozen_batch: int | None = None
     inner_iterations: int = 100
     network_images: int = 2000
     early_steps: int = 0
@@ -86,9 +91,8 @@ class Gradient(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(
-            self, 1, "real_batch", "synthetic_batch", "inner_iterations", "prefix_period", "refresh", "reference_side"
-        )
+        at_least(self, 1, "real_batch", "synthetic_batch", "frozen_batch", "inner_iterations", "prefix_period")
+        at_least(self, 1, "refresh", "reference_side")
         at_least(self, 0, "network_images", "early_steps", "prefix_steps")
 
     @property
@@ -104,8 +108,13 @@ class Gradient(Objective):
         # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
         return self.sampler == "random"
 
+    @property
+    def parts_union(self) -> bool:
+        return self.frozen_batch is not None
+
     def without_prefix(self) -> "Gradient":
-        return replace(self, prefix_steps=Gradient.prefix_steps, prefix_period=Gradient.prefix_period)
+        later = {name: getattr(Gradient, name) for name in ("prefix_steps", "prefix_period", "frozen_batch")}
+        return replace(self, **later)
 
     def prepare(self, real: LabelledImages, trainer: Trainer, stream: int, surroundings: Surroundings) -> State:
         steps = -(-self.network_images // min(trainer.recipe.batch_size, len(real)))
@@ -134,28 +143,47 @@ class Gradient(Objective):
         network, data = state.learner.network, real.data
         shared, mine = state.shared.of_all(iteration, draw), ranks.mine(data.num_classes)
         updates = iteration % self.inner_iterations
-        pairs = (
+        batches = (
             (
                 state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates),
-                synthetic.draw(label, self.synthetic_batch, iteration),
+                *self._synthetic(synthetic, label, iteration),
             )
             for label in mine
         )
         chain = self._chain(network)
         if chain is None:
-            for label, pair in zip(mine, pairs, strict=True):
-                transform = shared.at(slice(label, label + 1))
-                target = class_gradients(network, pair[0], label, transform)
-                yield distance(
-                    class_gradients(network, pair[1], label, transform, differentiable=True), target, self.metric
-                )
+            for label, (theirs, ours, *frozen) in zip(mine, batches, strict=True):
+                seen = partial(class_gradients, network, label=label, transform=shared.at(slice(label, label + 1)))
+                united = self._distance(synthetic.share, [seen(images) for images in frozen])
+                yield united(seen(ours, differentiable=True), seen(theirs))
         else:
-            for classes, group in _groups(pairs, mine.start, chain.part(data.image_shape)):
-                sides = [_augmented(batches, shared.at(classes)) for batches in zip(*group, strict=True)]
+            for classes, group in _groups(batches, mine.start, chain.part(data.image_shape)):
+                theirs, ours, *frozen = (_augmented(side, shared.at(classes)) for side in zip(*group, strict=True))
                 labels = torch.arange(classes.start, classes.stop, device=data.labels.device)
-                target = chain_gradients(chain, sides[0], labels)
-                yield chain_distance(chain, sides[1], labels, target, partial(distance, metric=self.metric))
+                united = self._distance(synthetic.share, [chain_gradients(chain, side, labels) for side in frozen])
+                yield chain_distance(chain, ours, labels, chain_gradients(chain, theirs, labels), united)
         state.learn(iteration)
+
+    def _synthetic(self, synthetic: SyntheticBatches, label: int, iteration: int) -> list[Tensor]:
+        # What gets a gradient, and, where they are drawn apart, the frozen images that it is completed with.
+        if self.frozen_batch is None or not synthetic.frozen:
+            return [synthetic.draw(label, self.synthetic_batch, iteration)]
+        return [
+            synthetic.draw(label, self.synthetic_batch, iteration, "new"),
+            synthetic.draw(label, self.frozen_batch, iteration, "frozen"),
+        ]
+
+    def _distance(self, share: float, held: Sequence[Sequence[Tensor]]) -> Distance:
+        if not held:
+            return partial(distance, metric=self.metric)
+        (frozen,) = held
+
+        def united(new: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+            # The gradient of the union's mean loss; nothing is differentiated twice for the frozen images.
+            union = [share * n + (1 - share) * f for n, f in zip(new, frozen, strict=True)]
+            return distance(union, real, self.metric)
+
+        return united
 
     def _chain(self, network: Classifier) -> Chain | None:
         chain = None if self.classes == "loop" else network.chain()
@@ -165,17 +193,17 @@ class Gradient(Objective):
 
 
 def _groups(
-    pairs: Iterable[tuple[Tensor, Tensor]], first: int, limit: int
-) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+    batches: Iterable[tuple[Tensor, ...]], first: int, limit: int
+) -> Iterator[tuple[slice, list[tuple[Tensor, ...]]]]:
     # Neighbouring classes, from the first one on, with batches of the same sizes: as many as make a part of `limit`
     # images, at least one.
-    group = list[tuple[Tensor, Tensor]]()
-    for label, pair in enumerate(pairs, first):
-        sizes = [len(side) for side in pair]
+    group = list[tuple[Tensor, ...]]()
+    for label, sides in enumerate(batches, first):
+        sizes = [len(side) for side in sides]
         if group and (sizes != [len(side) for side in group[0]] or (len(group) + 1) * max(sizes) > limit):
             yield slice(first, label), group
             first, group = label, []
-        group.append(pair)
+        group.append(sides)
     if group:
         yield slice(first, first + len(group)), group
 

@@ -12,7 +12,8 @@ from torch import nn
 from dasm.coresets.k_means import _middles
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
-from dasm.objective_parts.batches import RealBatches, Sampler, SyntheticBatches
+from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.sampler import Sampler
 from tests.handmade import numbered_set, numbers, plain_set
 
 LABELS = [0, 1] * 12

@@ -255,3 +255,48 @@ def test_values_out_of_range_are_refused(option):
 def test_steps_before_the_first_update_may_be_none_but_not_fewer(option):
     with pytest.raises(ConfigError, match=f"{option} must be >= 0, got -1"):
         Gradient(**{option: -1})
+
+
+def united(blobs, frozen=3):
+    """The batches of `batches`, with frozen images beside the two new ones of every class."""
+    real, synthetic = batches(blobs)
+    older = [torch.rand(frozen, 1, 8, 8, generator=torch.Generator().manual_seed(50 + c)) for c in range(3)]
+    return real, replace(synthetic, frozen=older)
+
+
+def push(objective, trainer, blobs, real, synthetic, iteration=0):
+    """The objective's value and the gradient of the new pixels at one iteration."""
+    state = objective.prepare(blobs, trainer, 0, Surroundings())
+    value = torch.stack(list(objective.distances(state, real, synthetic, iteration, draw=9))).sum()
+    return value.item(), torch.stack(torch.autograd.grad(value, list(synthetic.pixels)))
+
+
+@pytest.mark.parametrize("classes", ["loop", "batched"])
+@pytest.mark.parametrize("metric", ["mse", "l1", "cosine"])
+def test_frozen_images_drawn_apart_complete_the_same_union(blobs, trainer, metric, classes):
+    """With all images of both, nothing but the number of double passes differs from drawing all of the union."""
+    options = {"metric": metric, "real_batch": 16, "network_images": 0, "classes": classes}
+    real, synthetic = united(blobs)
+    value, moved = push(Gradient(**options), trainer, blobs, real, synthetic)
+    apart, pushed = push(Gradient(**options, synthetic_batch=2, frozen_batch=3), trainer, blobs, real, synthetic)
+    assert apart == pytest.approx(value, rel=1e-4)
+    torch.testing.assert_close(pushed, moved, rtol=1e-3, atol=1e-3 * float(moved.abs().max()))
+
+
+def test_few_frozen_images_stand_for_all_of_them(blobs, trainer):
+    """Copies of one image: one of them says what all of them say, and counts as many."""
+    real, synthetic = united(blobs, frozen=1)
+    many = replace(synthetic, frozen=[images.expand(6, -1, -1, -1) for images in synthetic.frozen])
+    options = {"real_batch": 16, "network_images": 0, "augmentation": ()}
+    value, moved = push(Gradient(**options), trainer, blobs, real, many)
+    apart, pushed = push(Gradient(**options, frozen_batch=1), trainer, blobs, real, many)
+    assert apart == pytest.approx(value, rel=1e-4)
+    torch.testing.assert_close(pushed, moved, rtol=1e-3, atol=1e-3 * float(moved.abs().max()))
+
+
+def test_every_new_image_is_pushed_where_they_are_drawn_apart(blobs, trainer):
+    real, synthetic = united(blobs, frozen=30)
+    options = {"real_batch": 16, "network_images": 0, "synthetic_batch": 4}
+    _, moved = push(Gradient(**options), trainer, blobs, real, synthetic)
+    _, pushed = push(Gradient(**options, frozen_batch=4), trainer, blobs, real, synthetic)
+    assert (moved.flatten(2).abs().sum(2) == 0).any() and (pushed.flatten(2).abs().sum(2) > 0).all()
