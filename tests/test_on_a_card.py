@@ -111,6 +111,7 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
 BRIEF = Gradient(real_batch=8, network_images=0, augmentation=())
 OBJECTIVES = {
     "gradient, class by class": Gradient(real_batch=8, network_images=20, classes="loop", metric="cosine"),
+    "gradient, frozen images drawn apart": Gradient(real_batch=8, network_images=20, synthetic_batch=3, frozen_batch=2),
     "gradient, networks that know the prefix": Gradient(real_batch=8, network_images=20, prefix_steps=2),
     "gradient, representative": Gradient(real_batch=8, network_images=0, sampler="representative"),
     "dc": DC(real_batch=8, outer=2, inner=2),
@@ -229,11 +230,14 @@ def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
+@pytest.mark.parametrize("frozen_batch", [None, 3])
 @pytest.mark.parametrize("classes", ["batched", "loop"])
-def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes):
+def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes, frozen_batch):
     """Without augmentation, whose draws are the device's own: another memory format, draws in blocks, the history."""
-    objective = Gradient(real_batch=8, network_images=0, augmentation=(), inner_iterations=3, classes=classes)
-    matching = Matching(objective=objective, trainer=wide, factor=2, learning_rate=0.1, match_prefix=True)
+    about = {"real_batch": 8, "network_images": 0, "augmentation": (), "inner_iterations": 3}
+    objective = Gradient(**about, classes=classes, synthetic_batch=5, frozen_batch=frozen_batch)
+    options = {"factor": 2, "learning_rate": 0.1, "match_prefix": True, "even_rate": True}
+    matching = Matching(objective=objective, trainer=wide, **options)
     data = make_blobs(16, 0)
     start = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     prefix = [torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(label)) for label in range(3)]

@@ -61,6 +61,7 @@ _ONE = ("one", "flip", "color", "crop", "scale", "rotate", "cutout")
 _INNER = {"real_batch": 8, "outer": 100, "inner": 0, "synthetic_batch": 3}
 OBJECTIVES = {
     "gradient": Gradient(**_LOOP),
+    "gradient, frozen images drawn apart": Gradient(**_LOOP, frozen_batch=2),
     "gradient, class by class": Gradient(**_LOOP, classes="loop", metric="cosine", augmentation=_ONE),
     "dc": DC(**_INNER),
     "dsa": DSA(**_INNER, augmentation=_ONE),

@@ -341,6 +341,12 @@ DIFFERENT = {
     "networks of the window": {"weights": WINDOW, "rank": RANK, "learns_from": "window"},
     "prefix": {"prefix": [SEGMENT]},
     "prefix matched": {"prefix": [SEGMENT], "match_prefix": True},
+    "prefix matched at another rate": {"prefix": [SEGMENT], "match_prefix": True, "even_rate": True},
+    "prefix drawn apart": {
+        "prefix": [SEGMENT],
+        "match_prefix": True,
+        "objective": {**OBJECTIVE, "frozen_batch": 2},
+    },
     "prefix learnt": {"prefix": [SEGMENT], "objective": {**OBJECTIVE, "prefix_steps": 2}},
     "other images": {"prefix": [replace(SEGMENT, images=SEGMENT.images + 1)]},
     "soft labels": {"prefix": [replace(SEGMENT, soft_labels=torch.full((3, 3), 1 / 3))]},
@@ -349,6 +355,11 @@ DIFFERENT = {
 }
 NO_DIFFERENCE = {
     "prefix matched, without one": ({"match_prefix": True}, "nothing"),
+    "another rate of a union, without one": ({"match_prefix": True, "even_rate": True}, "nothing"),
+    "prefix drawn apart, without one": (
+        {"match_prefix": True, "objective": {**OBJECTIVE, "frozen_batch": 2}},
+        "nothing",
+    ),
     "prefix learnt, without one": ({"objective": {**OBJECTIVE, "prefix_steps": 9, "prefix_period": 3}}, "nothing"),
     "what a window is for, without one": ({"windowed": "matching"}, "nothing"),
     "networks of the window, without one": ({"learns_from": "window"}, "nothing"),
