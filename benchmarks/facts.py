@@ -15,9 +15,14 @@ BEGUN = time.perf_counter()
 import torch  # noqa: E402 - its import is the first thing that is timed
 import torch.nn.functional as F  # noqa: E402
 
-from dasm.machine.precision import repeatable  # noqa: E402
+from dasm.machine.precision import Precision, products, repeatable  # noqa: E402
 
 _NO_GPU = 4
+_WAYS: tuple[tuple[Precision, torch.memory_format], ...] = (
+    ("fp32", torch.contiguous_format),
+    ("tf32", torch.contiguous_format),
+    ("tf32", torch.channels_last),
+)
 
 
 def main() -> None:
@@ -41,14 +46,23 @@ def main() -> None:
     _rate("matrix product, fp32", 2 * side**3, count, lambda: a @ a, device)
     # Five networks side by side are five groups: slower than one after another if their rate is less.
     for images, groups in [*((images, 1) for images in batches), (batches[0], 5)]:
-        x = torch.randn(images, groups * 128, 16, 16, device=device, requires_grad=True)
-        weight = torch.randn(groups * 128, 128, 3, 3, device=device, requires_grad=True)
-        flop, name = 2 * x.numel() * 128 * 9, f"3 x 3 convolution of {images} images in {groups} groups, fp32"
-        run = partial(F.conv2d, x, weight, padding=1, groups=groups)
-        _rate(name, flop, count, run, device)
-        seed = torch.ones_like(run())
-        both = lambda run=run, x=x, w=weight, seed=seed: torch.autograd.grad(run(), (x, w), seed)  # noqa: E731
-        _rate(f"{name}, and its gradients", 3 * flop, count, both, device)
+        for precision, order in _WAYS:
+            with products(precision, device):
+                _convolutions(images, groups, precision, order, count, device)
+
+
+def _convolutions(
+    images: int, groups: int, precision: Precision, order: torch.memory_format, count: int, device: str
+) -> None:
+    x = torch.randn(images, groups * 128, 16, 16, device=device).contiguous(memory_format=order).requires_grad_()
+    weight = torch.randn(groups * 128, 128, 3, 3, device=device).contiguous(memory_format=order).requires_grad_()
+    last = ", channels last" if order == torch.channels_last else ""
+    name = f"3 x 3 convolution of {images} images in {groups} groups, {precision}{last}"
+    flop, run = 2 * x.numel() * 128 * 9, partial(F.conv2d, x, weight, padding=1, groups=groups)
+    _rate(name, flop, count, run, device)
+    seed = torch.ones_like(run())
+    both = lambda: torch.autograd.grad(run(), (x, weight), seed)  # noqa: E731
+    _rate(f"{name}, and its gradients", 3 * flop, count, both, device)
 
 
 def _rate(what: str, flop: float, count: int, run: Callable[[], object], device: str) -> None:

@@ -129,6 +129,8 @@ def as_torch_comes() -> Iterator[None]:
 def _once(run: Callable[[], object], into: Measured, device: str) -> None:
     gc.collect()
     _forget_peak(device)
+    if device == "cuda":
+        torch.cuda.synchronize()
     start, cpu = time.perf_counter(), time.process_time()
     run()
     if device == "cuda":

@@ -82,6 +82,15 @@ def test_the_guide_names_the_wheel_that_is_pinned():
     assert "lease.sh 9.5" in guide and "home.sh cifar10" in guide
 
 
+def test_what_comes_home_leaves_room_for_the_data_on_its_way_back(machine):
+    """64 MiB travel: data, code and what came home."""
+    (machine / "data/x").mkdir(parents=True)
+    for name in ("train.parquet", "test.parquet"):
+        (machine / "data/x" / name).write_bytes(b"." * (15 << 20))
+    _, _, lines = lease(machine, "5", "x")
+    assert lines[-1].split()[0] == "pack" and lines[-1].split()[-1] == "30"
+
+
 def test_the_most_wanted_comes_first_and_all_of_it_home(machine):
     parts, called, lines = lease(machine, "5.5", "x", "2", "--device", "cpu")
     assert parts == ORDER and called.returncode == 0

@@ -18,8 +18,9 @@ from dasm.chains.piecewise import AveragePool, Dense, Flatten, MaxPool, Rectifie
 from dasm.chains.stem import Stem
 from dasm.machine.spread import evenly, spread, total
 
-# Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured.
-_PART_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
+# Bytes of the largest tensor of a part. CPU: measured at 32 x 32, width 128 (benchmarks/README.md). GPU: not measured;
+# fewer, larger launches as far as some 14 GiB go (a part takes seven times its largest tensor).
+_PART_BYTES = {"cpu": 16 << 20, "cuda": 2 << 30}
 
 # By the last module of a chain and the shape of its images; a network that is dropped takes its answer with it.
 _LARGEST: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]] = WeakKeyDictionary()
