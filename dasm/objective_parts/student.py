@@ -30,6 +30,7 @@ class Student:
         self._prefix = prefix
         self._trainer = trainer
         self._stream = stream
+        self._held: LabelledImages | None = None
         self.renew(0)
 
     @property
@@ -45,11 +46,20 @@ class Student:
 
     def learn(self, synthetic: SyntheticBatches, epochs: int) -> None:
         """Learn from the synthetic set as it stands, at the recipe's first learning rate."""
-        data, recipe = synthetic.whole(self._real, self._prefix), self._trainer.recipe
+        data, recipe = self._shown(synthetic), self._trainer.recipe
         stream, per_epoch = rng.derive(self._stream, "learning", self.number), -(-len(data) // recipe.batch_size)
-        for step in range(self._epochs * per_epoch, (self._epochs + epochs) * per_epoch):
-            self._learner.step(data, step, stream, recipe.learning_rate)
+        first, count = self._epochs * per_epoch, epochs * per_epoch
+        self._learner.steps(data, first, count, stream, recipe.learning_rate)
         self._epochs += epochs
+
+    def _shown(self, synthetic: SyntheticBatches) -> LabelledImages:
+        # One object throughout, for which a GPU records its steps once.
+        now = synthetic.whole(self._real, self._prefix)
+        if self._held is None or self._held.images.shape != now.images.shape:
+            self._held = now
+        else:
+            self._held.images.copy_(now.images)
+        return self._held
 
     def tensors(self) -> dict[str, Tensor]:
         """Return weights, momentum and counts by name, for a checkpoint."""
