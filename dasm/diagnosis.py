@@ -17,8 +17,9 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coverage import Coverage, distances
+from dasm.formation import mosaic
 from dasm.networks import Classifier, embed, finite
-from dasm.types import LabelledImages
+from dasm.types import LabelledImages, Segment
 
 #: Parts of each class by difficulty, easiest first.
 PARTS = ("easy", "middle", "hard")
@@ -41,12 +42,14 @@ class SegmentDiagnosis:
         similarity: mean cosine of two of its training images of a class; 0 as of real images, 1 where all are alike;
             not a number for a single one.
         overlap: mean cosine of its training images with those of the segments before it; not a number for the first.
+        moved: as `moved` says; not a number before it is asked.
     """
 
     images: int
     difficulty: float
     similarity: float
     overlap: float
+    moved: float = float("nan")
 
 
 @final
@@ -164,6 +167,27 @@ def mean(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
         diversity=sum(found.diversity for found in diagnoses) / len(diagnoses),
         segments=tuple(averaged(parts) for parts in zip(*(found.segments for found in diagnoses), strict=True)),
     )
+
+
+def moved(segment: Segment, real: LabelledImages) -> float:
+    """Return how far pixels went: their root mean square distance from the tiles they started from, in levels of 255.
+
+    Args:
+        segment: its stored images are looked at; 0 where they are the tiles still, as those of coresets.
+        real: the training images that it started from.
+
+    Returns:
+        Not a number where it started from none that are known.
+    """
+    if bool((segment.sources < 0).any()):
+        return float("nan")
+    squares = torch.zeros((), dtype=torch.float64)
+    for label in range(real.num_classes):
+        mine = segment.labels == label
+        tiles = segment.sources[mine].T.flatten().to(real.labels.device)
+        start = (255 * mosaic(real.pixels(tiles), segment.factor)).round().cpu()
+        squares += (segment.images[mine] - start).double().square().sum()
+    return float((squares / segment.images.numel()).sqrt())
 
 
 def _embedded(network: Classifier, images: LabelledImages) -> Float[Tensor, "m d"]:

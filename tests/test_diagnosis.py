@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from dasm.diagnosis import PARTS, Landmarks, SegmentDiagnosis, mean
+from dasm.diagnosis import PARTS, Landmarks, SegmentDiagnosis, mean, moved
 from dasm.difficulty import rank_fraction
 from dasm.errors import ConfigError
 from dasm.networks import Classifier
+from dasm.types import Segment
 from tests.handmade import plain_set
 
 
@@ -101,6 +102,31 @@ def test_similarity_is_inside_a_segment_and_overlap_with_those_before():
     assert third.overlap == pytest.approx(-3 / 8)
     (alone,) = diagnosed(CROSS, centred(x)).segments
     assert math.isnan(alone.similarity), "one image has no pair"
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_how_far_pixels_went_is_from_the_tiles_that_each_image_started_from(factor):
+    """By the equation, image by image and tile by tile; as they started, nothing has moved."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(40, 200, (24, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    real = plain_set(images, [0] * 12 + [1] * 12)
+    sources = torch.stack(
+        [c * 12 + torch.randperm(12, generator=generator)[: 2 * factor**2].view(2, -1) for c in range(2)]
+    )
+    side = 4 // factor
+    stored = torch.empty(4, 1, 4, 4, dtype=torch.uint8)
+    for number, own in enumerate(sources.flatten(0, 1)):
+        for tile, source in enumerate(own):
+            i, j = divmod(tile, factor)
+            small = images[source][:, ::factor, ::factor]
+            stored[number, :, i * side : (i + 1) * side, j * side : (j + 1) * side] = small
+    made = {"index": 0, "factor": factor, "sources": sources.flatten(0, 1), "lower": 0.0, "upper": 1.0, "iterations": 1}
+    still = Segment(images=stored, labels=torch.tensor([0, 0, 1, 1]), **made)
+    assert moved(still, real) == 0
+    shifts = torch.tensor([3, 0, 12, 4], dtype=torch.uint8)
+    gone = replace(still, images=stored + shifts[:, None, None, None])
+    assert moved(gone, real) == pytest.approx(((9 + 0 + 144 + 16) / 4) ** 0.5)
+    assert math.isnan(moved(replace(still, sources=torch.full_like(still.sources, -1)), real))
 
 
 def test_the_difficulty_of_a_segment_is_that_of_its_five_nearest_real_images():

@@ -11,6 +11,7 @@ from pipeline import layout, methods
 from pipeline.names import FULL
 from pipeline.reporting import drawing, figures, gallery, sparks, summary
 from pipeline.reporting.artefacts import read_ledger, read_storage
+from pipeline.reporting.holdings import moves, read_segments
 from pipeline.reporting.ranking import RANDOM, Difference, by_group, judged, ranking
 from pipeline.reporting.roster import GROUPS, homes, roster
 from pipeline.reporting.scope import Scope
@@ -87,11 +88,15 @@ def pictures(root: Path, scope: Scope, states: States) -> dict[str, Any]:
     """Return the galleries."""
     real, last = gallery.Real.read(root), scope.segments
     fold = len(states) > _MANY_SCORED
-    usual = gallery.Most()
+    usual, diagnosed = gallery.Most(), read_segments(root)
     return {
         "segments": {
             arm: gallery.segments(
-                root / layout.distilled(arm, last), real, tables, _FOLDED if fold and arm != scope.reference else usual
+                root / layout.distilled(arm, last),
+                real,
+                tables,
+                _FOLDED if fold and arm != scope.reference else usual,
+                moves(diagnosed, arm),
             )
             for arm, tables in states.items()
         },

@@ -3,7 +3,9 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from math import isnan
 from pathlib import Path
 from typing import final
 
@@ -41,6 +43,7 @@ class Sheet:
         factor: multi-formation factor.
         lower: edge of the window as a rank fraction; 0 without a window.
         upper: likewise; 1 without a window.
+        moved: how far its pixels went from where they started, in levels of 255; None where it is not known.
         rows: class name, synthetic images, real images of the window (None without a window); a few, evenly chosen.
     """
 
@@ -50,6 +53,7 @@ class Sheet:
     lower: float
     upper: float
     rows: tuple[tuple[str, Strip, Strip | None], ...]
+    moved: float | None = None
 
 
 @final
@@ -84,13 +88,24 @@ class Real:
         return strip([self.images[i].transpose(1, 2, 0) for i in chosen])
 
 
-def segments(folder: Path, real: Real, windows: Sequence[pd.DataFrame], most: Most) -> tuple[Sheet, ...]:
-    """Read the segments of a state, each with the window that it came from (the difficulty table before it)."""
+def segments(
+    folder: Path, real: Real, windows: Sequence[pd.DataFrame], most: Most, moves: Sequence[float] = ()
+) -> tuple[Sheet, ...]:
+    """Read the segments of a state, each with the window that it came from (the difficulty table before it).
+
+    Args:
+        folder: of the state.
+        real: training images.
+        windows: difficulty tables, one per segment at least.
+        most: how much of each is shown.
+        moves: how far the pixels of each went, as far as that is known.
+    """
     files = segment_files(folder)
     require(len(files) <= len(windows), f"{folder}: must hold a segment per window", len(files))
+    known = [None if isnan(levels) else levels for levels in moves]
     return tuple(
-        _sheet(read_parquet(file, SET_COLUMNS), real, window, most)
-        for file, window in zip(files, windows, strict=False)
+        replace(_sheet(read_parquet(file, SET_COLUMNS), real, window, most), moved=levels)
+        for file, window, levels in zip(files, windows, chain(known, repeat(None)), strict=False)
     )
 
 

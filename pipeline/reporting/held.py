@@ -14,6 +14,8 @@ from pipeline.reporting.ranking import Difference, difference
 
 _KEYS = ["arm", "prefix_ipc"]
 _TYPES: dict[str, type] = {"arm": str, "prefix_ipc": int}
+# Reports of some time ago do not say it.
+_LATER = ("moved",)
 
 
 def beside(table: Path) -> Path:
@@ -29,7 +31,9 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     """
     parts = []
     for root, path in enumerate(paths):
-        part = rows.read(path, "holdings.csv", _KEYS, {**_TYPES, **dict.fromkeys(MEASURES, float)})
+        known = {measure: float for measure in MEASURES if measure not in _LATER}
+        part = rows.read(path, "holdings.csv", _KEYS, {**_TYPES, **known})
+        part = part.reindex(columns=part.columns.union([*_LATER], sort=False))
         parts.append(part.melt(_KEYS, [*MEASURES], "measure").assign(root=root).dropna(subset="value"))
     whole = pd.concat(parts)
     common = whole.groupby([*_KEYS, "measure"])["root"].transform("nunique") == len(paths)
@@ -68,7 +72,7 @@ def section(values: pd.DataFrame, arms: Sequence[str]) -> dict[str, Any]:
     first = known[0]
     return {
         "prefix": largest,
-        "measures": MEASURES,
+        "measures": {measure: digits for measure, digits in MEASURES.items() if (here["measure"] == measure).any()},
         "arms": known,
         "cells": {
             (measure, arm): (float(wide[measure, arm].mean()), _sure(wide, measure, first, arm))

@@ -22,11 +22,12 @@ MEASURES = {
     "nearest": 2,
     "similarity": 2,
     "overlap": 2,
+    "moved": 1,
     **dict.fromkeys(RIGHT, 1),
 }
 
 _SETS = ("arm", "prefix_ipc", "images", *PARTS, "diversity")
-_SEGMENTS = ("arm", "prefix_ipc", "segment", "images", "difficulty", "similarity", "overlap")
+_SEGMENTS = ("arm", "prefix_ipc", "segment", "images", "difficulty", "similarity", "overlap", "moved")
 
 
 def holdings(root: Path, scope: Scope) -> pd.DataFrame:
@@ -35,7 +36,8 @@ def holdings(root: Path, scope: Scope) -> pd.DataFrame:
     Columns are `arm`, `prefix_ipc`, `images` (per class, as trained on) and `MEASURES`: coverage of the thirds of the
     real images by difficulty, in %; effective number of different images; mean rank in [0, 1) of the real images that
     are nearest; similarity inside segments, and overlap of later ones with those before, both cosines and not a number
-    where there are no two; accuracy of the benchmark's first network on the thirds of the test images, in %.
+    where there are no two; root mean square distance of the pixels from where they started, in levels of 255, not a
+    number where that is not known; accuracy of the benchmark's first network on the thirds of the test images, in %.
 
     Raises:
         ConfigError: the diagnosis does not know a set that was benchmarked, or is of other test images.
@@ -63,6 +65,7 @@ def holdings(root: Path, scope: Scope) -> pd.DataFrame:
                     "nearest": _mean(parts, "difficulty"),
                     "similarity": _mean(parts, "similarity"),
                     "overlap": _mean(later, "overlap"),
+                    "moved": float(np.sqrt(_mean(parts.assign(moved=parts["moved"] ** 2), "moved"))),
                     **dict(zip(RIGHT, right(path, scope.networks[0], rank), strict=True)),
                 }
             )
@@ -72,6 +75,13 @@ def holdings(root: Path, scope: Scope) -> pd.DataFrame:
 def read_segments(root: Path) -> pd.DataFrame:
     """Read what the diagnosis says of the segments of every set."""
     return read_parquet(root / layout.DIAGNOSIS / "segments.parquet", _SEGMENTS)
+
+
+def moves(segments: pd.DataFrame, arm: str) -> list[float]:
+    """Return how far the pixels of each segment of an arm's largest set went; `segments` is from `read_segments`."""
+    mine = segments[segments["arm"] == arm]
+    largest = mine[mine["prefix_ipc"] == mine["prefix_ipc"].max()].sort_values("segment")
+    return [float(levels) for levels in largest["moved"]]
 
 
 def right(path: Path, network: str, rank: np.ndarray) -> list[float]:

@@ -1,8 +1,9 @@
 """What every benchmarked prefix of every arm holds of the real data, and how hard the test images are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean
+from dasm.diagnosis import Diagnosis, Landmarks, Seen, mean, moved
 from dasm.difficulty import loss
 from dasm.evaluators import Evaluators, trained
 from dasm.images.store import read_task
@@ -36,11 +37,16 @@ def main() -> None:
             landmarks = Landmarks(network, task.train, train.rank, seed)
             found.append(_diagnosed(landmarks, list(sets.values()), task.train))
         means = {
-            (arm, sum(segment.ipc for segment, _ in chain)): mean(each)
+            (arm, sum(segment.ipc for segment, _ in chain)): _with_moves(mean(each), chain, task.train)
             for (arm, _), chain, each in zip(sets, sets.values(), zip(*found, strict=True), strict=True)
         }
         write_diagnoses(layout.DIAGNOSIS, means, {"seed": seed})
         write_ranks(layout.DIAGNOSIS / "test.parquet", test, {"seed": seed})
+
+
+def _with_moves(diagnosis: Diagnosis, chain: Lineage, real: LabelledImages) -> Diagnosis:
+    parts = zip(diagnosis.segments, chain, strict=True)
+    return replace(diagnosis, segments=tuple(replace(part, moved=moved(own, real)) for part, (own, _) in parts))
 
 
 def _diagnosed(landmarks: Landmarks, sets: Sequence[Lineage], real: LabelledImages) -> list[Diagnosis]:

@@ -188,6 +188,7 @@ def _diagnosis(folder: Path, study: artefacts.Scope, states: tuple[int, ...], rn
                 difficulty=float(rng.random()),
                 similarity=float(rng.random()),
                 overlap=float(rng.random()) if k else float("nan"),
+                moved=float(rng.random()) if arm not in study.coresets else float("nan"),
             )
             for k, size in enumerate(sizes)
         ]

@@ -169,7 +169,10 @@ def test_what_sets_hold_is_summarised_over_root_seeds(held_tables, tmp_path):
     assert gap["n"] == 3 and (5, "nearest", "idc", "random") in gaps.index
     assert gaps.loc[5, "diversity", "dasm", "idc"][["mean", "lower", "upper"]].tolist() == [0, 0, 0]
     lines = (tmp_path / "roots.md").read_text().splitlines()
-    assert "| dasm | 50.0 | 50.0 | 50.0 | 50.0 | 0.60 | 50.00 | 50.00 | 50.0 | 50.0 | 50.0 |" in lines
+    assert "| dasm | 50.0 | 50.0 | 50.0 | 50.0 | 0.60 | 50.00 | 50.00 | 50.0 | 50.0 | 50.0 | 50.0 |" in lines
+    heading = lines.index(next(line for line in lines if line.startswith("| | cover easy")))
+    assert "| overlap | moved | right easy |" in lines[heading]
+    assert {line.count("|") for line in lines[heading : heading + 3]} == {13}
     # 0.13 is twice the half width; what random images differ by, 0, 0.2 and 0.1, is not its own.
     assert any(line.startswith("| idc |") and "| 0.47 |" in line and "| \N{EN DASH} |" in line for line in lines)
     assert any("**What the sets hold**, 5 images per class" in line for line in lines)
@@ -182,6 +185,17 @@ def test_a_difference_in_what_sets_hold_is_bold_where_the_interval_excludes_zero
     roots.main(str(tmp_path), *map(str, held_tables))
     (line,) = [line for line in (tmp_path / "roots.md").read_text().splitlines() if line.startswith("| idc | 50.0 ")]
     assert "| **0.07** |" in line and line.count("**") == 2
+
+
+def test_reports_that_do_not_say_how_far_pixels_went_are_summarised_without(held_tables, tmp_path):
+    """Of the three, one is from before the report said it."""
+    path = tmp_path / "holdings-1.csv"
+    pd.read_csv(path).drop(columns="moved").to_csv(path, index=False)
+    roots.main(str(tmp_path), *map(str, held_tables))
+    lines = (tmp_path / "roots.md").read_text().splitlines()
+    heading = lines.index(next(line for line in lines if line.startswith("| | cover easy")))
+    assert "moved" not in lines[heading] and {line.count("|") for line in lines[heading : heading + 3]} == {12}
+    assert "| dasm | 50.0 | 50.0 | 50.0 | 50.0 | 0.60 | 50.00 | 50.00 | 50.0 | 50.0 | 50.0 |" in lines
 
 
 def test_tables_that_came_without_holdings_are_summarised_without(held_tables, tmp_path):

@@ -55,6 +55,7 @@ def test_a_row_by_hand(study):
         mine = (rows["arm"] == "dasm") & (rows["prefix_ipc"] == 6)
         rows.loc[mine, "similarity"] = [0.1, 0.2, 0.3]
         rows.loc[mine, "overlap"] = [math.nan, 0.4, -0.2]
+        rows.loc[mine, "moved"] = [1.0, 7.0, 5.0]
 
     def ranks(rows):
         rows["rank"] = [n / 30 for n in range(30)]
@@ -73,13 +74,15 @@ def test_a_row_by_hand(study):
     rewrite(study / "data/results/dasm/3.parquet", right)
     rewrite(study / "data/results/full.parquet", right)
     html = section(study).replace("\N{MINUS SIGN}", "-")
-    assert cells(html, "dasm") == ["50.0", "25.0", "12.5", "3.5 of 6", "0.20", "0.10", "66.7", "33.3", "0.0"]
+    assert cells(html, "dasm") == ["50.0", "25.0", "12.5", "3.5 of 6", "0.20", "0.10", "5.0", "66.7", "33.3", "0.0"]
     assert cells(html, "all real data")[1:] == ["66.7", "33.3", "0.0"]
     assert [cells(html, arm)[5] for arm in ("idc",)] == ["\N{EN DASH}"], "a joint set has one segment"
     table = pd.read_csv(study / "reports/toy/holdings.csv").set_index(["arm", "prefix_ipc"])
     assert len(table) == 5 * 3
     row = table.loc["dasm", 6]
     assert row[["images", *holdings.COVERAGE, "diversity"]].tolist() == [6, 50, 25, 12.5, 3.5]
+    assert row["moved"] == 5, "the root of the mean of 1, 49 and 25"
+    assert math.isnan(table.loc["random", 6]["moved"])
     assert row[["similarity", "overlap"]].tolist() == pytest.approx([0.2, 0.1])  # segments of two images per class each
     assert row[[*holdings.RIGHT]].tolist() == pytest.approx([66.6667, 33.3333, 0])
     parts = pd.read_parquet(study / "data/diagnosis/segments.parquet").query("arm == 'dasm' and prefix_ipc == 6")
