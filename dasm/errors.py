@@ -37,10 +37,15 @@ def at_least(owner: object, lowest: int, *names: str) -> None:
 
 
 def within(owner: object, interval: str, *names: str) -> None:
-    """Raise `ConfigError` unless these options of `owner` lie in an interval, written as "[0, 1)" for 0 <= x < 1."""
+    """Raise `ConfigError` unless these options of `owner` lie in an interval, written as "[0, 1)" for 0 <= x < 1.
+
+    What is None by default may be None.
+    """
     lowest, highest = (float(end) for end in interval[1:-1].split(", "))
     for name in names:
         value = getattr(owner, name)
+        if value is None and getattr(type(owner), name, lowest) is None:
+            continue
         above = value >= lowest if interval[0] == "[" else value > lowest
         below = value <= highest if interval[-1] == "]" else value < highest
         require(above and below, f"{name} must be in {interval}", value)

@@ -23,6 +23,12 @@ def test_options_below_the_lowest_are_refused_by_name():
         assert str(caught.value) == f"{name} must be >= 1, got {value!r}"
 
 
+def test_nothing_lies_within_where_it_is_the_default():
+    within(Options(), "[0, 1]", "limit")
+    with pytest.raises(TypeError):
+        within(Options(count=None), "[0, 1]", "count")
+
+
 def test_nothing_is_taken_for_an_option_that_is_nothing_by_default_alone():
     with pytest.raises(TypeError):
         at_least(Options(count=None), 1, "count")

@@ -32,7 +32,7 @@ class ImageFolder(Dataset):
 
     Attributes:
         root: the folder.
-        size: pixels per side to resize and cut to, >= 1; without one, all images must have one size.
+        size: pixels per side to resize and cut to, in [1, 1e4]; without one, all images must have one size.
         color: convert every image to `rgb` or `grey`.
         only_classes: every folder is a class, whatever it is called and whatever folders it holds: none is a split.
         test: share of all images held out for the benchmark where there is no folder for it, in (0, 1).
