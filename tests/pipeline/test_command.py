@@ -51,11 +51,12 @@ def test_every_command_says_what_it_takes_and_does(name, asked, capsys, monkeypa
 
 
 def test_an_argument_too_few_or_too_many_gets_the_usage(capsys):
-    assert main(["export", "dasm"]) == main(["roots"]) == main(["check", "now"]) == 1
+    assert main(["export", "dasm"]) == main(["roots"]) == main(["check", "now"]) == main(["plan", "3", "4"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: missing a required argument: 'folder' (usage: python -m pipeline export ARM FOLDER [IPC])",
         "error: missing a required argument: 'folder' (usage: python -m pipeline roots FOLDER TABLE TABLE...)",
         "error: too many positional arguments (usage: python -m pipeline check)",
+        "error: too many positional arguments (usage: python -m pipeline plan SEGMENTS)",
     ]
 
 
@@ -67,7 +68,7 @@ def test_the_arguments_it_names_are_those_it_takes(name):
     if any(one.kind is one.VAR_POSITIONAL for one in taken):
         assert arguments.endswith("...")
     else:
-        assert len(arguments.split()) <= len(taken)
+        assert len(arguments.split()) == sum(one.kind is not one.KEYWORD_ONLY for one in taken)
         assert len(needed) == sum(one.default is one.empty for one in taken)
 
 
