@@ -1,8 +1,15 @@
 """Errors that a person can mend. This module imports nothing, so that command lines start fast."""
 
+# What ends a line, or tells a terminal something, as Python writes it in a text: names of files may hold it.
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
 
 class ConfigError(ValueError):
     """Input that a person can mend; the message is one line: *where: rule, got value (hint)*."""
+
+    def __str__(self) -> str:
+        """Return the message, in one line whatever the names in it."""
+        return super().__str__().translate(_ESCAPED)
 
 
 class DamageError(ConfigError):

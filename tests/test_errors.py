@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from dasm.errors import ConfigError, at_least, within
+from dasm.errors import ConfigError, DamageError, at_least, within
+
+
+def test_a_message_is_one_line_whatever_the_names_in_it():
+    said = str(ConfigError("a\nb\r\x0b\x85c\u2028d\x1b[31m: must not"))
+    assert said == r"a\nb\r\x0b\x85c\u2028d\x1b[31m: must not"
+    assert str(ConfigError(said)) == said, "told on by another error"
+    assert str(DamageError(["é\t.png: no"])) == r"é\t.png: no"
 
 
 @dataclass(frozen=True, kw_only=True)

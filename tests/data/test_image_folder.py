@@ -110,6 +110,12 @@ def test_a_damaged_image_is_named(tmp_path, content, reason):
     assert refusal(tmp_path) == f"{tmp_path}/dog/3.png: must be a readable image ({reason})"
 
 
+def test_a_name_of_two_lines_is_said_in_one(tmp_path):
+    fill(tmp_path, layout(""))
+    (tmp_path / "dog/a\nb.png").write_bytes(b"")
+    assert refusal(tmp_path) == rf"{tmp_path}/dog/a\nb.png: must be a readable image (0 bytes)"
+
+
 def test_all_damaged_images_are_named_in_one_line(tmp_path):
     files = layout("")
     fill(tmp_path, files)

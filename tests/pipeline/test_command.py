@@ -162,13 +162,13 @@ def test_a_stage_is_tied_to_its_parent_before_anything_of_it_is_imported():
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
 def test_a_disk_that_takes_nothing_gets_one_line(number, monkeypatch, capsys):
     def full():
-        raise OSError(number, "why", "reports/x")
+        raise OSError(number, "why", "reports/x\ny")
 
     monkeypatch.setattr("pipeline.stages.report.main", full)
     monkeypatch.chdir("/")
     assert main(["report"]) == 1
     rule = "must be readable and writable"
-    assert capsys.readouterr().err == f"error: reports/x: {rule}, got why\n"
+    assert capsys.readouterr().err == f"error: reports/x\\ny: {rule}, got why\n"
 
 
 def test_whoever_reads_the_first_line_alone_hears_no_complaint():
