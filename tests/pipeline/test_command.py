@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.__main__ import COMMANDS, entry, main
+from pipeline.graph import dag
 from tests.graph import ROOT
 
 STAGES = sorted(file.stem for file in (ROOT / "pipeline/stages").glob("[!_]*.py"))
@@ -102,6 +104,33 @@ def test_a_study_that_is_no_yaml_is_said_before_prefect_is_started(monkeypatch, 
     assert main(["reproduce", "2"]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("error: params.yaml: must be YAML (")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("arms: [dasm] ", "", "params.yaml: needs arms"),
+        ("arms: [dasm] ", "arms: 3", "arms: must be a list, got 3"),
+        ("\nchain:", "\nchains:", "params.yaml: no option called 'chains' (have "),
+    ],
+)
+@pytest.mark.parametrize("command", [["reproduce"], ["repeat", "2"]])
+def test_a_study_without_stages_is_said_as_check_says_it_before_anything_is_started(
+    monkeypatch, tmp_path, capsys, command, old, new, said
+):
+    monkeypatch.setitem(sys.modules, "pipeline.flows", None)
+    monkeypatch.setattr("pipeline.drivers.procs.project", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "params.yaml").write_text(text.replace(old, new))
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    assert main(["check"]) == main(command) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second and first.startswith(f"error: {said}")
+    with pytest.raises(dag.ReproduceError, match=f"^{re.escape(said)}"):  # from Prefect's page, too
+        dag.survey()
 
 
 @pytest.mark.parametrize("text", ["two", "1.5", "-1"])
