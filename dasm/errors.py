@@ -1,8 +1,15 @@
 """Errors that a person can mend. This module imports nothing, so that command lines start fast."""
 
+# What ends a line, or tells a terminal something, as Python writes it in a text: names of files may hold it.
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
 
 class ConfigError(ValueError):
     """Input that a person can mend; the message is one line: *where: rule, got value (hint)*."""
+
+    def __str__(self) -> str:
+        """Return the message, in one line whatever the names in it."""
+        return super().__str__().translate(_ESCAPED)
 
 
 class DamageError(ConfigError):
@@ -37,10 +44,15 @@ def at_least(owner: object, lowest: int, *names: str) -> None:
 
 
 def within(owner: object, interval: str, *names: str) -> None:
-    """Raise `ConfigError` unless these options of `owner` lie in an interval, written as "[0, 1)" for 0 <= x < 1."""
+    """Raise `ConfigError` unless these options of `owner` lie in an interval, written as "[0, 1)" for 0 <= x < 1.
+
+    What is None by default may be None.
+    """
     lowest, highest = (float(end) for end in interval[1:-1].split(", "))
     for name in names:
         value = getattr(owner, name)
+        if value is None and getattr(type(owner), name, lowest) is None:
+            continue
         above = value >= lowest if interval[0] == "[" else value > lowest
         below = value <= highest if interval[-1] == "]" else value < highest
         require(above and below, f"{name} must be in {interval}", value)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, at_least, require
+from dasm.errors import ConfigError, at_least, require, within
 from dasm.networks import Classifier, Network, finite, predict
 from dasm.steps.together import Training, train_all
 from dasm.train import Recipe, Trainer
@@ -23,7 +23,7 @@ class Protocol:
     Attributes:
         recipe: of every network.
         steps: optimiser steps, >= 1, the same for a set of 10 images and for the full data.
-        seeds: networks trained per set and architecture, >= 1.
+        seeds: networks trained per set and architecture, in [1, 1e6].
         order: `shuffled` draws batches from the whole set; `stagewise` trains on its first segment, then on the first
             two, and so on, with an equal share of the steps each. SeqMatch (arXiv 2311.01570) and PDD (2310.06982)
             report the latter; a gain that exists only stage by stage is one of training, not of the images (R18).
@@ -52,7 +52,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(self, 1, "steps", "seeds", "teacher_steps")
+        at_least(self, 1, "steps", "teacher_steps")
+        within(self, "[1, 1e6]", "seeds")
         require(self.temperature > 0, "temperature must be > 0", self.temperature)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from dasm import rng
-from dasm.errors import at_least, require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier
 from dasm.steps.together import Training, train_all
 from dasm.train import Trainer
@@ -19,7 +19,8 @@ class Evaluators:
 
     Attributes:
         trainer: architecture and recipe.
-        networks: J >= 1; scores are averaged over them. One network's loss is mostly noise, 3 are our default (A3).
+        networks: J, in [1, 1e6]; scores are averaged over them. One network's loss is mostly noise, 3 are our default
+            (A3).
         steps: optimiser steps on the segments so far, >= `snapshots`.
         teacher_steps: optimiser steps on the real images at state 0, >= `snapshots`; few, so that hard images are still
             hard.
@@ -47,7 +48,8 @@ class Evaluators:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(self, 1, "networks", "snapshots")
+        within(self, "[1, 1e6]", "networks")
+        at_least(self, 1, "snapshots")
         require(self.steps >= self.snapshots, "steps must be >= snapshots", self.steps)
         require(self.teacher_steps >= self.snapshots, "teacher_steps must be >= snapshots", self.teacher_steps)
 

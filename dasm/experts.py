@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from dasm import rng
-from dasm.errors import at_least, require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier, Network
 from dasm.train import Recipe, Trainer
 from dasm.types import LabelledImages
@@ -35,7 +35,7 @@ class Experts:
         trainer: the architecture has to be that of the matching network. MTT's recipe: SGD with a learning
             rate of 0.01 that stays (`decay_at: []`), momentum 0, weight decay 0, batches of 256, every operation of
             DSA, no CutMix.
-        number: experts, >= 1 (100 in MTT).
+        number: experts, in [1, 1e6] (100 in MTT).
         epochs: passes through the window, >= 1 (50 in MTT); the weights are kept after each.
         prefix_steps: optimiser steps on the decoded segments so far, before the first epoch, >= 0; 0 starts from fresh
             networks whatever there is.
@@ -50,7 +50,8 @@ class Experts:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(self, 1, "number", "epochs")
+        within(self, "[1, 1e6]", "number")
+        at_least(self, 1, "epochs")
         at_least(self, 0, "prefix_steps")
 
     def check(self, epochs: int, network: Network) -> None:

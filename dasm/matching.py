@@ -34,8 +34,8 @@ class Matching:
         trainer: of the networks through which the sets are seen.
         factor: multi-formation factor f >= 1; each stored image decodes to f * f training images (2 for small images
             and 3 for ImageNet in IDC).
-        learning_rate: of the pixels, > 0, in the unit of the objective's own rule; None takes the objective's own (for
-            IDC: 5e-3 at 10 images per class and 32 pixels a side).
+        learning_rate: of the pixels, in (0, 1e9], in the unit of the objective's own rule; None takes the objective's
+            own (for IDC: 5e-3 at 10 images per class and 32 pixels a side).
         momentum: of the pixels, in [0, 1); None takes the objective's own.
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11). Synthetic batches are drawn from the whole

@@ -22,7 +22,7 @@ class PixelRule:
 
     Attributes:
         kind: `sgd` with momentum, `adam`, or `adamw` with `decay`.
-        learning_rate: > 0.
+        learning_rate: in (0, 1e9].
         momentum: of SGD, or Adam's first moment, in [0, 1).
         second: Adam's second moment, in [0, 1).
         decay: decoupled weight decay of AdamW, >= 0.
@@ -49,7 +49,7 @@ class PixelRule:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
+        within(self, "(0, 1e9]", "learning_rate")
         within(self, "[0, 1)", "momentum", "second")
         at_least(self, 0, "decay")
         at_least(self, 1, "reference_side")

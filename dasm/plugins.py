@@ -23,6 +23,10 @@ from dasm.errors import ConfigError
 
 T = TypeVar("T")
 
+# What numbers are good for. Of anything that is counted, so many fill every memory or never end; a seed counts nothing.
+# Larger floats are infinite where torch computes, on 32 bits.
+_MOST: dict[type, float] = {int: 1e9, float: (2 - 2**-23) * 2.0**127}
+
 # What a file that somebody is writing does when it is read.
 _FAULTS = (AssertionError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
 
@@ -182,12 +186,20 @@ def _convert(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401 - one br
         return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(kind) or inspect.isabstract(kind):
         return build(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) > sys.float_info.max:
-            raise ConfigError(f"{where}: must be at most {sys.float_info.max:.3g}, got more")
-        return float(value)
-    if kind is float and isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: must be finite, got {value!r}")
+    if kind in _MOST and isinstance(value, int | kind) and not isinstance(value, bool):
+        value = _measured(kind, value, where)
+    kind = getattr(kind, "__supertype__", kind)  # a number of a type of its own, such as a seed, has no such bound
     if type(value) is not kind and not (isinstance(value, kind) and not isinstance(value, bool)):
         raise ConfigError(f"{where}: must be {kind.__name__}, got {value!r}")
     return kind(value)
+
+
+def _measured(kind: type, value: int | float, where: str) -> int | float:
+    """Return a number within bounds, a whole one as a float if one is wanted."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: must be finite, got {value!r}")
+    most = _MOST[kind]
+    if abs(value) > most:
+        got = f"{value:.3g}" if abs(value) <= sys.float_info.max else "more"
+        raise ConfigError(f"{where}: must be in [-{most:.3g}, {most:.3g}], got {got}")
+    return float(value) if kind is float else value

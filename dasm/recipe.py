@@ -16,7 +16,7 @@ class Recipe:
 
     Attributes:
         batch_size: images per step, >= 1; smaller sets are taken whole.
-        learning_rate: of SGD, at the start, > 0.
+        learning_rate: of SGD, at the start, in (0, 1e9].
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty of SGD, >= 0.
         decay: factor of the learning rate at each of `decay_at`, in (0, 1]; in trainings of a known length alone, so
@@ -44,7 +44,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         at_least(self, 1, "batch_size")
-        require(self.learning_rate > 0, "learning_rate must be > 0", self.learning_rate)
+        within(self, "(0, 1e9]", "learning_rate")
         within(self, "[0, 1)", "momentum")
         at_least(self, 0, "weight_decay")
         within(self, "(0, 1]", "decay")

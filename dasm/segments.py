@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from dasm import rng
-from dasm.errors import ConfigError, require
+from dasm.errors import ConfigError, at_least, require, within
 from dasm.formation import decode_set, decoded_count, mosaic
 from dasm.initial import choose_sources
 from dasm.matching import Matching
@@ -27,7 +27,7 @@ class SegmentPlan:
 
     Attributes:
         ipc: stored images per class, >= 1.
-        iterations: pixel updates of every class, >= 0; at most so many if the matching has a `patience`.
+        iterations: pixel updates of every class, in [0, 1e8]; at most so many if the matching has a `patience`.
     """
 
     ipc: int
@@ -35,8 +35,8 @@ class SegmentPlan:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        require(self.ipc >= 1, "ipc must be >= 1", self.ipc)
-        require(self.iterations >= 0, "iterations must be >= 0", self.iterations)
+        at_least(self, 1, "ipc")
+        within(self, "[0, 1e8]", "iterations")
 
 
 def distil_segment(

@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> int:
             what = f"{error.filename}: no such file (`dvc repro` makes what a stage reads)"
         else:
             raise
-        print(f"error: {what}", file=sys.stderr)
+        print(f"error: {ConfigError(what)}", file=sys.stderr)
         return 1
     return 0
 

@@ -27,7 +27,7 @@ def read(path: Path = Path("params.yaml")) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file (run from the project's root)") from error
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # a number of thousands of digits, or a time that there is not
         raise ConfigError(f"{path}: must be YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a mapping, got {type(values).__name__}")

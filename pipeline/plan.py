@@ -17,7 +17,7 @@ from pipeline import params
 _MOST = 1000
 
 
-def main(segments: int, path: str = "params.yaml") -> None:
+def main(segments: int, *, path: str = "params.yaml") -> None:
     """Give the study K segments; those that are missing copy the one before them, and comments stay.
 
     `planned_ipc` is not touched: it belongs to the identity of every segment that is already there.

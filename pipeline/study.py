@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, final
+from typing import Any, NewType, final
 
 from dasm.coresets import Coreset
 from dasm.data import Dataset
@@ -29,6 +29,9 @@ KINDS: Mapping[str, type] = {
     "coreset": Coreset,
 }
 SHARED = ("data", "evaluator", "experts", "benchmark")
+
+#: Any integer: it counts nothing, so that no bound of `dasm.plugins.build` is for it.
+Seed = NewType("Seed", int)
 
 # torch starts as many as it is told to, tens of thousands too, until nothing else on the machine can start.
 _MOST_THREADS = 1024
@@ -75,7 +78,7 @@ class Study:
     """One complete set of parameters."""
 
     study: str
-    seed: int
+    seed: Seed
     threads: int
     watch: str
     data: Dataset

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from dasm.errors import ConfigError, at_least, within
+from dasm.errors import ConfigError, DamageError, at_least, within
+
+
+def test_a_message_is_one_line_whatever_the_names_in_it():
+    said = str(ConfigError("a\nb\r\x0b\x85c\u2028d\x1b[31m: must not"))
+    assert said == r"a\nb\r\x0b\x85c\u2028d\x1b[31m: must not"
+    assert str(ConfigError(said)) == said, "told on by another error"
+    assert str(DamageError(["é\t.png: no"])) == r"é\t.png: no"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,12 @@ def test_options_below_the_lowest_are_refused_by_name():
         with pytest.raises(ConfigError) as caught:
             at_least(Options(**{name: value}), 1, "given", "count", "limit")
         assert str(caught.value) == f"{name} must be >= 1, got {value!r}"
+
+
+def test_nothing_lies_within_where_it_is_the_default():
+    within(Options(), "[0, 1]", "limit")
+    with pytest.raises(TypeError):
+        within(Options(count=None), "[0, 1]", "count")
 
 
 def test_nothing_is_taken_for_an_option_that_is_nothing_by_default_alone():

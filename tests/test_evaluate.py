@@ -163,9 +163,9 @@ def test_every_class_may_come_from_another_part(task):
         evaluate(protocol, MLP(width=16), [parts[0], parts[2]], task, seed=0)
 
 
-@pytest.mark.parametrize("option", ["steps", "seeds"])
-def test_a_protocol_that_trains_nothing_is_refused(option):
-    with pytest.raises(ConfigError, match=rf"^{option} must be >= 1, got 0$"):
+@pytest.mark.parametrize(("option", "bound"), [("steps", ">= 1"), ("seeds", r"in \[1, 1e6\]")])
+def test_a_protocol_that_trains_nothing_is_refused(option, bound):
+    with pytest.raises(ConfigError, match=rf"^{option} must be {bound}, got 0$"):
         Protocol(**{"recipe": RECIPE, "steps": 1, "seeds": 1} | {option: 0})
 
 

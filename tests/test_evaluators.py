@@ -138,7 +138,7 @@ def test_choices_are_named(option, choices):
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"networks": 0}, "networks must be >= 1, got 0"),
+        ({"networks": 0}, r"networks must be in \[1, 1e6\], got 0"),
         ({"snapshots": 0}, "snapshots must be >= 1, got 0"),
         ({"steps": 2, "snapshots": 3}, "steps must be >= snapshots, got 2"),
         ({"teacher_steps": 2, "snapshots": 3}, "teacher_steps must be >= snapshots, got 2"),

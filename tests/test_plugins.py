@@ -2,9 +2,10 @@ import importlib
 import re
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NewType
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -40,6 +41,15 @@ class Inner:
 
     def __post_init__(self):
         require(0 <= self.share <= 1, "share must be in [0, 1]", self.share)
+
+
+Seed = NewType("Seed", int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    any: float = 0.0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +321,23 @@ def test_a_class_that_is_no_dataclass_is_refused(plug_in_folder):
 
 def test_a_whole_number_that_no_float_holds_is_refused():
     said = refusal({"name": "budget", "width": 10**400}, Window, "window")
-    assert said == "window.width: must be at most 1.8e+308, got more"
+    assert said == "window.width: must be in [-3.4e+38, 3.4e+38], got more"
+
+
+def test_numbers_that_torch_or_no_memory_can_hold_are_refused():
+    """Whatever they count: torch would say so hours later, in words of its own."""
+    assert refusal({"count": 10**23}) == "outer.count: must be in [-1e+09, 1e+09], got 1e+23"
+    assert refusal({"count": 1, "sides": [2, -(2**63)]}) == "outer.sides[1]: must be in [-1e+09, 1e+09], got -9.22e+18"
+    assert refusal({"count": 10**5000}) == "outer.count: must be in [-1e+09, 1e+09], got more"
+    assert refusal({"count": 1, "share": 1e300}) == "outer.share: must be in [-3.4e+38, 3.4e+38], got 1e+300"
+    assert build(Outer, {"count": 10**9, "sides": [-(10**9)]}, "outer").count == 10**9
+    largest = torch.finfo(torch.float32).max
+    assert build(Number, {"any": -largest}, "x").any == -largest and torch.tensor(largest).isfinite()
+
+
+def test_a_seed_counts_nothing_and_may_be_any_integer():
+    assert build(Number, {"seed": 2**128}, "x").seed == 2**128
+    assert refusal({"seed": True}, Number, "x") == "x.seed: must be int, got True"
 
 
 def test_a_class_that_lacks_a_method_is_refused(plug_in_folder):

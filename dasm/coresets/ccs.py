@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dasm import rng
 from dasm.coresets import Guide, Picked, hardest_first
-from dasm.errors import at_least, within
+from dasm.errors import within
 from dasm.scores import Score
 from dasm.scores.aum import AUM
 from dasm.types import LabelledImages
@@ -35,7 +35,7 @@ class CCS(Picked):
     Attributes:
         score: what hard means.
         cut: share of each class, from the hardest down, that is left out, in [0, 1).
-        bins: strata, >= 1.
+        bins: strata, in [1, 1e6].
     """
 
     nested: ClassVar[bool] = False
@@ -46,7 +46,7 @@ class CCS(Picked):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         within(self, "[0, 1)", "cut")
-        at_least(self, 1, "bins")
+        within(self, "[1, 1e6]", "bins")
 
     @property
     def asked(self) -> Score:

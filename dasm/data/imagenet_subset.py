@@ -28,7 +28,7 @@ class ImageNetSubset(Dataset):
     Attributes:
         root: the folder of ImageNet.
         classes: the file that lists the classes.
-        size: pixels per side to resize and cut to, >= 1.
+        size: pixels per side to resize and cut to, in [1, 1e4].
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices, in (0, 1).
     """

@@ -41,7 +41,7 @@ class Parquet(Dataset):
 
     Attributes:
         root: the folder.
-        size: pixels per side to resize and cut to, >= 1; without one, all images must have one size.
+        size: pixels per side to resize and cut to, in [1, 1e4]; without one, all images must have one size.
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices where there are no files for them, in (0, 1).
         image_column: column of the encoded images; `image` or `img` is found by itself.

@@ -26,7 +26,7 @@ class TinyImageNet(Dataset):
 
     Attributes:
         root: the folder, mostly called `tiny-imagenet-200`.
-        size: pixels per side to resize and cut to, >= 1; without one, they stay 64.
+        size: pixels per side to resize and cut to, in [1, 1e4]; without one, they stay 64.
         color: convert every image to `rgb` or `grey`.
         validation: share of every training class held out for choices, in (0, 1).
     """

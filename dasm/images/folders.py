@@ -26,6 +26,15 @@ def folders_in(folder: Path) -> list[str]:
     return sorted(entry.name for entry in _entries(folder) if _is_folder(entry))
 
 
+def has_images(folder: Path) -> bool:
+    """Return whether a visible image lies in a folder itself, not only in folders below it.
+
+    Raises:
+        ConfigError: as `folders_in`.
+    """
+    return any(_is_image(entry) and not _is_folder(entry) for entry in _entries(folder))
+
+
 def image_files(folder: Path) -> list[str]:
     """Return the paths of the visible images in a folder and in the folders below it, by code point.
 
@@ -128,6 +137,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise ConfigError(f"{entry.path}: must be a link that leads somewhere ({error.strerror})") from error
 
 
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 - a Path per file costs seconds
+
+
 def _images_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     entries = _entries(folder)
     found = folder.stat()
@@ -137,5 +150,5 @@ def _images_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[
     for entry in entries:
         if _is_folder(entry):
             yield from _images_below(Path(entry.path), (*above, here))
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a Path per file costs seconds
+        elif _is_image(entry):
             yield entry.path

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from dasm.errors import ConfigError, DamageError, at_least
+from dasm.errors import ConfigError, DamageError, within
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Color = Literal["rgb", "grey"]
@@ -54,7 +54,7 @@ class ImageReader:
 
     Attributes:
         color: convert every image to `rgb` or `grey`.
-        size: pixels per side of the square that is cut out, >= 1; without one, images stay as they are.
+        size: pixels per side of the square that is cut out, in [1, 1e4]; without one, images stay as they are.
     """
 
     color: Color = "rgb"
@@ -62,7 +62,7 @@ class ImageReader:
 
     def __post_init__(self) -> None:
         """Refuse an empty square."""
-        at_least(self, 1, "size")
+        within(self, "[1, 1e4]", "size")
 
     def read(self, encoded: Encoded) -> UInt8[np.ndarray, "c h w"]:
         """Read one image.

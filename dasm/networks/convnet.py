@@ -11,7 +11,7 @@ from typing import Literal, final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import at_least, require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier, Network
 
 _GROUPS = 4  # as in DC
@@ -24,8 +24,8 @@ class ConvNet(Network):
 
     Attributes:
         width: channels of every block, >= 1, with norm `group` a multiple of 4 (128 in DC and IDC).
-        depth: number of blocks, >= 1, each halving the sides. `null` is 2 up to 16 pixels on the smaller side, 3 up to
-            32 (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256 (RDED, arXiv 2312.03526).
+        depth: number of blocks, in [1, 30], each halving the sides. `null` is 2 up to 16 pixels on the smaller side, 3
+            up to 32 (DC), 4 up to 64 (DC), 5 up to 128 (MTT, arXiv 2203.11932), 6 up to 256 (RDED, arXiv 2312.03526).
         norm: `instance` is group normalisation with one channel per group, `group` with four groups, `layer` is over
             channels, height and width with a scale and shift for each, all as in DC; `none` leaves it out. `batch`
             alone keeps statistics: in training, an image's logits depend on its company.
@@ -37,7 +37,8 @@ class ConvNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        at_least(self, 1, "width", "depth")
+        at_least(self, 1, "width")
+        within(self, "[1, 30]", "depth")
         if self.norm == "group":
             require(self.width % _GROUPS == 0, f"width must be a multiple of {_GROUPS} for group norm", self.width)
 

@@ -24,7 +24,7 @@ class ConvNeXt(Network):
 
     Attributes:
         width: channels of the first stage, >= 1; every other doubles them (96 for T).
-        depths: blocks of the four stages, each >= 1.
+        depths: blocks of the four stages, each in [1, 1000].
     """
 
     width: int = 96
@@ -33,7 +33,8 @@ class ConvNeXt(Network):
     def __post_init__(self) -> None:
         """Refuse an empty network."""
         at_least(self, 1, "width")
-        require(len(self.depths) == 4 and min(self.depths) >= 1, "depths must be four numbers >= 1", self.depths)
+        good = len(self.depths) == 4 and all(1 <= layers <= 1000 for layers in self.depths)
+        require(good, "depths must be four numbers in [1, 1000]", self.depths)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, side = image_shape[0], min(image_shape[1:])

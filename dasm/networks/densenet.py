@@ -24,7 +24,7 @@ class DenseNet(Network):
 
     Attributes:
         growth: channels that every layer adds, >= 1; 12 is the DenseNet that IDC (arXiv 2205.14959) tests on CIFAR.
-        blocks: layers of the four dense blocks, each >= 1.
+        blocks: layers of the four dense blocks, each in [1, 1000].
     """
 
     growth: int = 32
@@ -33,7 +33,8 @@ class DenseNet(Network):
     def __post_init__(self) -> None:
         """Refuse an empty network."""
         at_least(self, 1, "growth")
-        require(len(self.blocks) == 4 and min(self.blocks) >= 1, "blocks must be four numbers >= 1", self.blocks)
+        good = len(self.blocks) == 4 and all(1 <= layers <= 1000 for layers in self.blocks)
+        require(good, "blocks must be four numbers in [1, 1000]", self.blocks)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, side = image_shape[0], min(image_shape[1:])

@@ -13,7 +13,7 @@ from typing import final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import require
+from dasm.errors import require, within
 from dasm.networks import Classifier, Network, halvings, out_of_place
 
 # Table 1 of the paper: expansion, kernel, whether the stage halves the sides, channels in and out, layers.
@@ -34,8 +34,8 @@ class EfficientNet(Network):
     """Seven stages of inverted residuals with squeeze and excitation, batch normalisation and SiLU, one linear layer.
 
     Attributes:
-        width: factor of all channels, > 0, rounded to multiples of 8 (1 for B0).
-        depth: factor of the layers of every stage, > 0, rounded up (1 for B0).
+        width: factor of all channels, in (0, 1000], rounded to multiples of 8 (1 for B0).
+        depth: factor of the layers of every stage, in (0, 100], rounded up (1 for B0).
     """
 
     width: float = 1.0
@@ -43,8 +43,8 @@ class EfficientNet(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        require(self.width > 0, "width must be > 0", self.width)
-        require(self.depth > 0, "depth must be > 0", self.depth)
+        within(self, "(0, 1000]", "width")
+        within(self, "(0, 100]", "depth")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, side = image_shape[0], min(image_shape[1:])

@@ -6,7 +6,7 @@ from typing import ClassVar, final
 from torch import nn
 
 from dasm import rng
-from dasm.errors import at_least
+from dasm.errors import at_least, within
 from dasm.networks import Classifier, Network
 
 
@@ -17,7 +17,7 @@ class MLP(Network):
 
     Attributes:
         width: units of every hidden layer, >= 1 (128 in DC).
-        depth: number of hidden layers, >= 1 (2 in DC).
+        depth: number of hidden layers, in [1, 1000] (2 in DC).
     """
 
     convolves: ClassVar[bool] = False
@@ -26,7 +26,8 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network."""
-        at_least(self, 1, "width", "depth")
+        at_least(self, 1, "width")
+        within(self, "[1, 1000]", "depth")
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:
         channels, height, width = image_shape

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dasm import rng
-from dasm.errors import at_least, require
+from dasm.errors import at_least, require, within
 from dasm.networks import Classifier, Network
 
 
@@ -30,7 +30,7 @@ class ViT(Network):
 
     Attributes:
         width: features per token, >= 1, a multiple of `heads` (192 in DeiT-Ti).
-        depth: number of blocks, >= 1 (12 in DeiT-Ti).
+        depth: number of blocks, in [1, 1000] (12 in DeiT-Ti).
         heads: of every attention, >= 1 (3 in DeiT-Ti).
         patch: side of a patch, >= 1; `null` takes 2 up to 16 pixels, 4 up to 32, 8 up to 64 and 16 above.
     """
@@ -42,7 +42,8 @@ class ViT(Network):
 
     def __post_init__(self) -> None:
         """Refuse an empty network and heads that do not divide the width."""
-        at_least(self, 1, "depth", "heads", "width", "patch")
+        within(self, "[1, 1000]", "depth")
+        at_least(self, 1, "heads", "width", "patch")
         require(self.width % self.heads == 0, f"width must be a multiple of {self.heads} heads", self.width)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int, stream: int) -> Classifier:

@@ -52,8 +52,8 @@ class MTT(Objective):
             settings).
         threshold: distance above which an iteration is skipped, > 0 (1 in DATM); None skips none.
         synthetic_batch: decoded images per step, all classes together, >= 1; None takes all, as MTT does by default.
-        step_size: alpha of the student at the first iteration, > 0 (0.01 in MTT).
-        step_size_rate: learning rate of alpha, >= 0 (1e-5 in MTT); 0 keeps it fixed. Alpha has to stay > 0.
+        step_size: alpha of the student at the first iteration, in (0, 1e9] (0.01 in MTT).
+        step_size_rate: learning rate of alpha, in [0, 1e9] (1e-5 in MTT); 0 keeps it fixed. Alpha has to stay > 0.
         step_size_momentum: of alpha's SGD, in [0, 1) (0.5 in MTT).
         augmentation: of the student, drawn per image and step.
         unroll: `constant` recomputes every step's graph when it is needed, `full` keeps all of them. The gradient is
@@ -77,14 +77,15 @@ class MTT(Objective):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         at_least(self, 1, "student_steps", "expert_epochs", "expansion_end", "synthetic_batch")
-        at_least(self, 0, "min_start_epoch", "step_size_rate")
+        at_least(self, 0, "min_start_epoch")
         within(self, "[0, 1)", "step_size_momentum")
+        within(self, "[0, 1e9]", "step_size_rate")
+        within(self, "(0, 1e9]", "step_size")
         first = self.max_start_epoch if self.current_max_start_epoch is None else self.current_max_start_epoch
         rule = "start epochs must be min_start_epoch < current_max_start_epoch <= max_start_epoch"
         epochs = (self.min_start_epoch, first, self.max_start_epoch)
         require(self.min_start_epoch < first <= self.max_start_epoch, rule, epochs)
         require(self.threshold is None or self.threshold > 0, "threshold must be > 0", self.threshold)
-        require(self.step_size > 0, "step_size must be > 0", self.step_size)
 
     @property
     def epochs_needed(self) -> int:

@@ -45,7 +45,8 @@ class NCFM(Objective):
     """Discrepancy of characteristic functions of embeddings, and calibration by trained networks.
 
     Attributes:
-        frequencies: sampled for every class and iteration, >= 1 (1024 in the paper, 4096 for CIFAR-10 in the code).
+        frequencies: sampled for every class and iteration, in [1, 1e6] (1024 in the paper, 4096 for CIFAR-10 in the
+            code).
         amplitude: weight of the difference of amplitudes, in [0, 1]; the rest weighs the difference of phases.
         calibration: weight of the trained network's mean cross-entropy on the synthetic batch, >= 0.
         networks: pairs of an untrained and a trained network, >= 1, one of which is mixed for every iteration.
@@ -68,7 +69,8 @@ class NCFM(Objective):
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        at_least(self, 1, "frequencies", "networks", "epochs", "real_batch", "synthetic_batch")
+        within(self, "[1, 1e6]", "frequencies")
+        at_least(self, 1, "networks", "epochs", "real_batch", "synthetic_batch")
         within(self, "[0, 1]", "amplitude")
         at_least(self, 0, "calibration")
 

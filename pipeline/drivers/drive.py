@@ -1,8 +1,8 @@
 """`python -m pipeline reproduce [JOBS] [TARGET]...` and `serve`: the Prefect flow around DVC."""
 
 from dasm.errors import require
-from pipeline import params
 from pipeline.drivers import procs
+from pipeline.graph import dag
 
 
 def reproduce(*words: str) -> None:
@@ -21,7 +21,7 @@ def reproduce(*words: str) -> None:
     wrong = next((word for word in targets if word.startswith("-")), "")
     require(not wrong, "reproduce: must be given a number of jobs, and names of stages", wrong)
     procs.project()
-    params.read()  # what is no YAML is said before Prefect is imported, too
+    dag.check_laid_out()  # what is no YAML, or no study at all, is said before Prefect is imported, too
     # Deferred: a wrong number or folder is said before Prefect is imported, which takes seconds.
     from pipeline import flows
     from pipeline.drivers import publish

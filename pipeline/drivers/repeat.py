@@ -46,6 +46,7 @@ def main(number: int, jobs: int = 1) -> None:
     """
     require(number >= 2, "repeat: the number of root seeds must be >= 2", number)
     require(jobs >= 1, "repeat: jobs must be >= 1", jobs)
+    dag.check_laid_out()
     study = params.read()
     own, report = params.value(study, "seed"), Path("reports") / str(params.value(study, "study"))
     with procs.only_driver(), closing(procs.Children()) as children:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dasm.errors import ConfigError
 from pipeline import params
+from pipeline.graph.templates import stages
 
 #: Every stage depends on files that this one writes, each on its own few; most of them stay as they are.
 CHECK = "check"
@@ -45,11 +46,37 @@ def ask(*arguments: str) -> str:
     return answer.stdout
 
 
+def check_laid_out() -> None:
+    """Refuse parameters that no stages can be laid out by, as `check` would, which is a stage itself.
+
+    DVC says it in words of its own, of dvc.yaml, and of others than the parameter.
+
+    Raises:
+        ReproduceError: what a template of dvc.yaml names is not there, or is no list of choices.
+    """
+    try:
+        study = params.read()
+        try:
+            stages(study)
+        except ConfigError:
+            # Deferred: torch is not imported for a study that has nothing wrong. It knows a misspelt name, too.
+            from pipeline.study import parse
+
+            parse(study)
+            raise
+    except ConfigError as error:
+        raise ReproduceError(str(error)) from error
+
+
 def survey() -> tuple[dict[str, set[str]], dict[str, list[Any]]]:
     """Ask DVC for every stage's parents, and for the stages whose inputs or outputs changed, with what has.
 
     What lies downstream of a changed stage is not among the latter: its inputs did not change yet.
+
+    Raises:
+        ReproduceError: there are no stages to ask about, or DVC does not answer.
     """
+    check_laid_out()
     with ThreadPoolExecutor() as pool:  # `dag` takes no lock, so the two can run together
         graph, status = pool.map(lambda arguments: ask(*arguments), [("dag", "--dot"), ("status", "--json")])
     return parse_dot(graph), json.loads(status)

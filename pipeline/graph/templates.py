@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dasm.errors import ConfigError
 from pipeline import params
 
 
@@ -32,13 +33,16 @@ def stages(study: Mapping[str, Any], path: Path = Path("dvc.yaml")) -> list[Stag
     Args:
         study: the parameters that its templates name.
         path: of the file; its stages are plain or have a `matrix`.
+
+    Raises:
+        ConfigError: a parameter that is not there, or that is no list where a matrix wants one.
     """
     written = params.read(path)["stages"]
     return [stage for name, block in written.items() for stage in _written_out(name, block, study)]
 
 
 def _written_out(name: str, block: Mapping[str, Any], study: Mapping[str, Any]) -> Iterator[Stage]:
-    matrix = {key: _filled(values, study) for key, values in block.get("matrix", {}).items()}
+    matrix = {key: _choices(values, study) for key, values in block.get("matrix", {}).items()}
     labelled = [
         # DVC names a choice by its value, or by its number where it is a mapping.
         [(f"{key}{n}" if isinstance(value, Mapping) else str(value), key, value) for n, value in enumerate(values)]
@@ -57,6 +61,14 @@ def _written_out(name: str, block: Mapping[str, Any], study: Mapping[str, Any]) 
             params=options,
             outs=tuple(itertools.chain(*outs)),
         )
+
+
+def _choices(written: Any, study: Mapping[str, Any]) -> list[Any]:  # noqa: ANN401 - a parameter may be anything
+    found = _filled(written, study)
+    if not isinstance(found, list):
+        name = written.strip("${}") if isinstance(written, str) else "matrix"
+        raise ConfigError(f"{name}: must be a list, got {found!r}")
+    return found
 
 
 def _names(entries: list[Any], values: Mapping[str, Any]) -> Iterator[str]:

@@ -3,12 +3,14 @@
 Parquet is read without `dasm.tables`, so that a report costs no import of torch.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,6 +71,27 @@ def read_storage(folder: Path) -> tuple[int, int]:
     return images, labels
 
 
+def fingerprint(folder: Path) -> str:
+    """Return a hash of what a state's set holds, the same for the same images with the same labels in any order.
+
+    It says nothing of segments and of who made them: a joint arm's set may be another's first segment.
+    """
+    rows = []
+    for path in segment_files(folder):
+        with pq.ParquetFile(path) as file:
+            held = [name for name in ("image", "label", "factor", _SOFT_LABELS) if name in file.schema_arrow.names]
+            table = file.read(held).combine_chunks()
+        columns = [pc.struct_field(table["image"], "bytes").to_pylist()]
+        columns += [[b"%d" % value for value in table[name].to_pylist()] for name in ("label", "factor")]
+        if _SOFT_LABELS in held:
+            values = table[_SOFT_LABELS].combine_chunks()
+            while pa.types.is_nested(values.type):
+                values = values.flatten()
+            columns.append([row.tobytes() for row in np.asarray(values).reshape(len(table), -1)])
+        rows += [hashlib.sha256(b"%b" * len(row) % row).digest() for row in zip(*columns, strict=True)]
+    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()
+
+
 def softly_judged(root: Path, study: Mapping[str, Any], scope: Scope) -> tuple[str, ...]:
     """Return the arms of whose images the benchmark's networks learnt distributions over the classes."""
     labels = params.value(study, "benchmark.protocol").get("labels", "own")
@@ -102,7 +125,10 @@ def read_states(root: Path, scope: Scope) -> dict[str, list[pd.DataFrame]]:
 
 
 def read_results(root: Path, scope: Scope) -> pd.DataFrame:
-    """Read the benchmark of every prefix of every arm and of the full set: a row per network trained."""
+    """Read the benchmark of every prefix of every arm and of the full set: a row per network trained.
+
+    `set` is the fingerprint of the set that it learnt, and empty for the full one.
+    """
     shares = ["validation", "test", *(["unaugmented"] if scope.unaugmented else [])]
     columns = ["arm", "prefix_ipc", "network", "seed", *shares, "torch_version", "device"]
     sizes: dict[int, int] = {}
@@ -120,7 +146,7 @@ def read_results(root: Path, scope: Scope) -> pd.DataFrame:
         prefix = sorted(set(part["prefix_ipc"]))
         sizes.setdefault(state, prefix[0])
         require(prefix == [sizes[state]], f"{path}: prefix_ipc must be {sizes[state]} as for the other arms", prefix)
-        parts.append(part)
+        parts.append(part.assign(set=fingerprint(root / layout.distilled(arm, state)) if state else ""))
     results = pd.concat(parts, ignore_index=True)
     return results.assign(**{name: 100 * results[name] for name in shares})
 

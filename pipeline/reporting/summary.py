@@ -20,8 +20,8 @@ PAIRED = ["network", "prefix_ipc", "split", "arm", "minus", "mean", "lower", "up
 def table(results: pd.DataFrame, scope: Scope, soft: Collection[str] = ()) -> pd.DataFrame:
     """Return Table 1, long: mean, sample std and number of seeds of each network, arm and prefix (0 for the full set).
 
-    `best` marks the highest mean of a network at a prefix, `only` also requires that no other arm with the same set
-    ties for it, `below_random` a mean under that of the random coreset.
+    `best` marks the highest mean of a network at a prefix, `only` also requires that no other arm holds the same set,
+    `below_random` a mean under that of the random coreset.
     `ior`, `hlr` and `lrs` are what DD-Ranking (2025, arXiv 2505.13300) measures of a set, in points: what it is above
     the random coreset (not a number in a study without one), what it is below the full set, and both in one, from 0
     to 100. The full set has none of them. `hlr` and `lrs` are of hard labels: arms of `soft`, whose networks learnt
@@ -34,7 +34,12 @@ def table(results: pd.DataFrame, scope: Scope, soft: Collection[str] = ()) -> pd
     typed = results.assign(**{name: pd.Categorical(results[name], values) for name, values in order.items()})
     again = {"unaugmented": ("unaugmented", "mean")} if scope.unaugmented else {}
     rows = typed.groupby(keys, observed=True).agg(
-        mean=("test", "mean"), std=("test", "std"), n=("test", "size"), validation_mean=("validation", "mean"), **again
+        mean=("test", "mean"),
+        std=("test", "std"),
+        n=("test", "size"),
+        validation_mean=("validation", "mean"),
+        set=("set", "first"),
+        **again,
     )
     # Equal accuracies in another order must tie.
     rows = rows.round(9).reset_index().astype({"network": str, "arm": str})
@@ -46,11 +51,10 @@ def table(results: pd.DataFrame, scope: Scope, soft: Collection[str] = ()) -> pd
     ior = (peers["mean"] - floor[peers.index]).mask(softly & (RANDOM not in soft))
     hlr = (peers["network"].map(full) - peers["mean"]).mask(softly)
     best = (peers["mean"] == highest).reindex(rows.index, fill_value=False)
-    # As the same set gives the same trainings; other sets do not agree on all three, but one training may by chance.
-    alike = rows[best].duplicated(["network", "prefix_ipc", "mean", "std", "validation_mean"], keep=False)
+    shared = rows.duplicated(["network", "prefix_ipc", "set"], keep=False)
     found = rows.assign(
         best=best,
-        only=best & ~(alike.reindex(rows.index, fill_value=False) & (rows["std"] > 0)),
+        only=best & ~shared,
         below_random=(rows["mean"] < floor) & (rows["arm"] != FULL),
         ior=ior,
         hlr=hlr,

@@ -62,7 +62,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
             segment = replace(read_segment(twin.files[0]), lower=lower, upper=upper)
             twin.charge(entry, *_TOLD)
         else:
-            with _naming(name):
+            with _naming(name, methods.place(study, arm, "matching")):
                 segment, history = distil_segment(
                     matching,
                     plan,
@@ -93,11 +93,14 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
 
 
 @contextmanager
-def _naming(stage: str) -> Iterator[None]:
+def _naming(stage: str, block: str) -> Iterator[None]:
     try:
         yield
     except FloatingPointError as error:
-        raise ConfigError(f"{stage}: {error} (a smaller matching.learning_rate may help)") from error
+        # Either may have done it, and a distance does not say which.
+        networks = f"{block}.trainer.recipe.learning_rate where its networks learn"
+        hint = f"a smaller {block}.learning_rate may help, or {networks}"
+        raise ConfigError(f"{stage}: {error} ({hint})") from error
     except ConfigError as error:
         raise ConfigError(f"{stage}: {error}") from error
 

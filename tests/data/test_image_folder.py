@@ -110,6 +110,12 @@ def test_a_damaged_image_is_named(tmp_path, content, reason):
     assert refusal(tmp_path) == f"{tmp_path}/dog/3.png: must be a readable image ({reason})"
 
 
+def test_a_name_of_two_lines_is_said_in_one(tmp_path):
+    fill(tmp_path, layout(""))
+    (tmp_path / "dog/a\nb.png").write_bytes(b"")
+    assert refusal(tmp_path) == rf"{tmp_path}/dog/a\nb.png: must be a readable image (0 bytes)"
+
+
 def test_all_damaged_images_are_named_in_one_line(tmp_path):
     files = layout("")
     fill(tmp_path, files)
@@ -167,6 +173,45 @@ def test_splits_with_other_classes_are_refused(tmp_path):
     fill(tmp_path, layout("train/", "test/") | {"test/eel/1.png": 3})
     rule = f"must have the class folders of {tmp_path}/train, but not so 'eel'"
     assert refusal(tmp_path) == f"{tmp_path}/test: {rule}"
+
+
+@pytest.mark.parametrize(
+    "names", [("dev", "train"), ("eval", "train"), ("a", "b"), ("fold1", "fold2"), ("Dev", "Train", "eval")]
+)
+def test_folders_that_look_like_splits_of_other_names_are_refused_with_the_way_out(tmp_path, names):
+    """As classes they would have been distilled without a word."""
+    fill(tmp_path, layout(*(f"{name}/" for name in names)))
+    got = f"got {names[0]!r} and {names[1]!r}, which both hold folders 'cat' and 'dog'"
+    hint = "(if they are classes, say only_classes: true)"
+    assert refusal(tmp_path) == f"{tmp_path}: must call its splits train and test (and val), {got} {hint}"
+    task = load(tmp_path, only_classes=True)
+    assert task.train.class_names == names
+
+
+def test_splits_that_do_not_have_all_classes_look_like_splits_all_the_same(tmp_path):
+    fill(tmp_path, layout("train/", "dev/") | {"train/eel/0.png": 1, "dev/fox/0.png": 1})
+    assert "got 'dev' and 'train'" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {f"{name}/{i}.png": i for name in ("dev", "eval", "ops") for i in range(4)},
+        {f"{name}/{side}/{i}.png": i for name in ("dev", "train") for side in ("images",) for i in range(4)},
+        {f"{name}/{side}/{i}.png": i for name in ("dev", "ops") for side in (name + "1", name + "2") for i in range(4)},
+        {f"{name}/{i}.png": i for name in ("dev", "train") for i in ("l/0", "r/0", "0", "1", "2")},
+    ],
+    ids=["names", "one folder", "other folders", "images beside folders"],
+)
+def test_classes_called_like_splits_and_folders_in_classes_are_classes(tmp_path, files):
+    fill(tmp_path, dict.fromkeys(files, 1))
+    assert set(load(tmp_path).train.class_names) == {file.partition("/")[0] for file in files}
+
+
+def test_classes_may_be_called_like_any_split_if_one_says_so(tmp_path):
+    fill(tmp_path, {f"{name}/{i}.png": 1 for name in ("invalid", "valid") for i in range(4)})
+    assert refusal(tmp_path) == f"{tmp_path}: must have train beside valid, got none"
+    assert load(tmp_path, only_classes=True).train.class_names == ("invalid", "valid")
 
 
 def test_one_class_only_is_refused(tmp_path):

@@ -273,5 +273,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [0, -3])
 def test_an_empty_square_is_refused(size):
-    with pytest.raises(ConfigError, match=f"^size must be >= 1, got {size}$"):
+    with pytest.raises(ConfigError, match=rf"^size must be in \[1, 1e4\], got {size}$"):
         ImageReader(size=size)

@@ -245,16 +245,19 @@ def test_halvings_leave_two_pixels_on_the_smaller_side(height, width, at_most, n
 @pytest.mark.parametrize(
     ("name", "option", "value", "rule"),
     [
-        ("densenet", "blocks", [2, 2, 2], "four numbers >= 1"),
-        *((name, option, 0, ">= 1") for name in ("convnet", "mlp", "vit") for option in ("width", "depth")),
-        *((name, "width", 0, ">= 1") for name in ("convnext", "resnet", "resnet_ap", "vgg")),
+        *((name, "width", 0, ">= 1") for name in ("convnet", "mlp", "vit", "convnext", "resnet", "resnet_ap", "vgg")),
+        *(("convnet", "depth", depth, r"in \[1, 30\]") for depth in (0, 31, 10**9)),
+        *((name, "depth", depth, r"in \[1, 1000\]") for name in ("mlp", "vit") for depth in (0, 1001, 10**8)),
         ("alexnet", "widths", [8, 8], "five numbers >= 1"),
         ("alexnet", "widths", [8, 8, 0, 8, 8], "five numbers >= 1"),
-        ("convnext", "depths", [1, 1, 1], "four numbers >= 1"),
-        ("convnext", "depths", [1, 1, 1, 0], "four numbers >= 1"),
+        *(
+            (name, option, layers, r"four numbers in \[1, 1000\]")
+            for name, option in (("convnext", "depths"), ("densenet", "blocks"))
+            for layers in ([1, 1, 1], [1, 1, 1, 0], [1, 10**8, 1, 1])
+        ),
         ("densenet", "growth", 0, ">= 1"),
-        ("efficientnet", "width", 0.0, "> 0"),
-        ("efficientnet", "depth", 0.0, "> 0"),
+        *(("efficientnet", "width", width, r"in \(0, 1000\]") for width in (0.0, 1e30)),
+        *(("efficientnet", "depth", depth, r"in \(0, 100\]") for depth in (0.0, 1e30)),
         ("resnet", "depth", 34, "one of 10, 18, 50"),
         ("resnet", "norm", "layer", "one of batch, instance"),
         ("resnet_ap", "depth", 34, "one of 10, 18"),

@@ -104,11 +104,12 @@ def make_study(
     for arm in study.scored:
         for n in range(states + 1):
             _difficulty(root / f"data/difficulty/{arm}/{n}.parquet", labels, n, states, rng)
-    for arm in study.arms:
-        segments = 1 if arm in study.joint else states
-        for k in range(segments):
-            path = root / f"data/distilled/{arm}/{states}/s{k}.parquet"
-            _segment(path, images, labels, names, k, IPC * states // segments)
+    for number, arm in enumerate(study.arms):
+        for n in {*benchmarked, states}:
+            for k in range(segments := 1 if arm in study.joint else n):
+                path = root / f"data/distilled/{arm}/{n}/s{k}.parquet"
+                # No two arms hold the same images.
+                _segment(path, images ^ np.uint8(number), labels, names, k, IPC * n // segments)
         kind = "distill" if arm in study.scored else "coreset" if arm in study.coresets else "control"
         for n in range(1, states + 1):
             curve = [] if kind == "coreset" else [100 / (1 + i / 9) + n for i in range(40 * n)]

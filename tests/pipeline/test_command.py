@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.__main__ import COMMANDS, entry, main
+from pipeline.graph import dag
 from tests.graph import ROOT
 
 STAGES = sorted(file.stem for file in (ROOT / "pipeline/stages").glob("[!_]*.py"))
@@ -51,11 +53,12 @@ def test_every_command_says_what_it_takes_and_does(name, asked, capsys, monkeypa
 
 
 def test_an_argument_too_few_or_too_many_gets_the_usage(capsys):
-    assert main(["export", "dasm"]) == main(["roots"]) == main(["check", "now"]) == 1
+    assert main(["export", "dasm"]) == main(["roots"]) == main(["check", "now"]) == main(["plan", "3", "4"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: missing a required argument: 'folder' (usage: python -m pipeline export ARM FOLDER [IPC])",
         "error: missing a required argument: 'folder' (usage: python -m pipeline roots FOLDER TABLE TABLE...)",
         "error: too many positional arguments (usage: python -m pipeline check)",
+        "error: too many positional arguments (usage: python -m pipeline plan SEGMENTS)",
     ]
 
 
@@ -67,7 +70,7 @@ def test_the_arguments_it_names_are_those_it_takes(name):
     if any(one.kind is one.VAR_POSITIONAL for one in taken):
         assert arguments.endswith("...")
     else:
-        assert len(arguments.split()) <= len(taken)
+        assert len(arguments.split()) == sum(one.kind is not one.KEYWORD_ONLY for one in taken)
         assert len(needed) == sum(one.default is one.empty for one in taken)
 
 
@@ -101,6 +104,33 @@ def test_a_study_that_is_no_yaml_is_said_before_prefect_is_started(monkeypatch, 
     assert main(["reproduce", "2"]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("error: params.yaml: must be YAML (")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("arms: [dasm] ", "", "params.yaml: needs arms"),
+        ("arms: [dasm] ", "arms: 3", "arms: must be a list, got 3"),
+        ("\nchain:", "\nchains:", "params.yaml: no option called 'chains' (have "),
+    ],
+)
+@pytest.mark.parametrize("command", [["reproduce"], ["repeat", "2"]])
+def test_a_study_without_stages_is_said_as_check_says_it_before_anything_is_started(
+    monkeypatch, tmp_path, capsys, command, old, new, said
+):
+    monkeypatch.setitem(sys.modules, "pipeline.flows", None)
+    monkeypatch.setattr("pipeline.drivers.procs.project", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "params.yaml").write_text(text.replace(old, new))
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    assert main(["check"]) == main(command) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second and first.startswith(f"error: {said}")
+    with pytest.raises(dag.ReproduceError, match=f"^{re.escape(said)}"):  # from Prefect's page, too
+        dag.survey()
 
 
 @pytest.mark.parametrize("text", ["two", "1.5", "-1"])
@@ -161,13 +191,13 @@ def test_a_stage_is_tied_to_its_parent_before_anything_of_it_is_imported():
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
 def test_a_disk_that_takes_nothing_gets_one_line(number, monkeypatch, capsys):
     def full():
-        raise OSError(number, "why", "reports/x")
+        raise OSError(number, "why", "reports/x\ny")
 
     monkeypatch.setattr("pipeline.stages.report.main", full)
     monkeypatch.chdir("/")
     assert main(["report"]) == 1
     rule = "must be readable and writable"
-    assert capsys.readouterr().err == f"error: reports/x: {rule}, got why\n"
+    assert capsys.readouterr().err == f"error: reports/x\\ny: {rule}, got why\n"
 
 
 def test_whoever_reads_the_first_line_alone_hears_no_complaint():

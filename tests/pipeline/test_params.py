@@ -76,6 +76,12 @@ CASES = {
     "literal": ("matching.objective.metric", "l3", "matching.objective.metric: must be one of mse, l1, cosine"),
     "operation": ("benchmark.protocol.recipe.augmentation", ["colour"], "augmentation[0]: must be one of flip, color"),
     "not a mapping": ("evaluator", 3, "evaluator: must be a mapping of options, got 3"),
+    "rate of pixels": ("matching.learning_rate", 1e300, "matching.learning_rate: must be in [-3.4e+38, 3.4e+38], got "),
+    "rate": ("evaluator.trainer.recipe.learning_rate", 1e30, "recipe: learning_rate must be in (0, 1e9], got 1e+30"),
+    "iterations": ("segment.s1.iterations", 10**23, "segment.s1.iterations: must be in [-1e+09, 1e+09], got 1e+23"),
+    "distances": ("segment.s1.iterations", 10**9, "segment.s1: iterations must be in [0, 1e8], got 1000000000"),
+    "trainings": ("benchmark.protocol.seeds", 10**8, "benchmark.protocol: seeds must be in [1, 1e6], got 100000000"),
+    "layers": ("benchmark.networks", [{"name": "mlp", "depth": 10**8}], "depth must be in [1, 1000], got 100000000"),
     "ipc": ("segment.s1.ipc", 0, "segment.s1: ipc must be >= 1, got 0"),
     "coreset": ("coresets", ["randon"], "benchmark.arms must be ('dasm', 'sequential', 'idc', 'randon')"),
     "arms": ("benchmark.arms", ["dasm"], "benchmark.arms must be"),
@@ -240,6 +246,13 @@ def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path, monkeypat
         "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
         "match_prefix, even_rate, windowed, learns_from, patience, tolerance); did you mean 'objective'?"
     ]
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "2020-99-99"], ids=["a number", "a day"])
+def test_a_value_that_python_cannot_read_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(f"seed: {text}\n")
+    with pytest.raises(ConfigError, match=rf"^{tmp_path}/params\.yaml: must be YAML \(.+\)$"):
+        params.read(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("arguments", [["distil"], [], ["distill", "dasm"], ["plan", "0"]])

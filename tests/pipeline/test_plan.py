@@ -20,7 +20,7 @@ def test_blocks_agree_and_comments_stay(tmp_path, segments):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
     before = params.read(path)
-    plan.main(segments, str(path))
+    plan.main(segments, path=str(path))
     after = params.read(path)
     assert len(after["chain"]) == segments
     parse(after)
@@ -42,7 +42,7 @@ def test_what_is_not_changed_stays_as_it_is_written(tmp_path, file):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / file, path)
     have = len(params.read(path)["chain"])
-    plan.main(have, str(path))
+    plan.main(have, path=str(path))
     assert path.read_text() == (ROOT / file).read_text()
 
 
@@ -50,7 +50,7 @@ def test_down_to_one_segment_and_up_again_adds_no_score(tmp_path):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
     for segments in (1, 3):
-        plan.main(segments, str(path))
+        plan.main(segments, path=str(path))
     study = params.read(path)
     assert study["rescore"] == study["chain"][:-1]
 
@@ -58,7 +58,7 @@ def test_down_to_one_segment_and_up_again_adds_no_score(tmp_path):
 @pytest.mark.parametrize("segments", [0, -1, 1001])
 def test_no_segments_is_refused(tmp_path, segments):
     with pytest.raises(ConfigError, match=r"segments must be in \[1, 1000\]"):
-        plan.main(segments, str(tmp_path / "params.yaml"))
+        plan.main(segments, path=str(tmp_path / "params.yaml"))
 
 
 @pytest.mark.parametrize("segments", [2, 3, 4])
@@ -78,7 +78,7 @@ def test_blocks_that_do_not_agree_are_mended_and_what_is_there_is_kept(tmp_path,
         path.write_text(damaged)
         with pytest.raises(ConfigError):
             parse(params.read(path))
-        plan.main(segments, str(path))
+        plan.main(segments, path=str(path))
         after = params.read(path)
         parse(after)
         assert [*after["segment"]] == [f"s{k}" for k in range(segments)]
@@ -101,7 +101,7 @@ def test_what_cannot_be_mended_is_refused_before_anything_is_written(tmp_path, o
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
-        plan.main(4, str(path))
+        plan.main(4, path=str(path))
     assert str(caught.value).startswith(said)
     assert path.read_text() == text.replace(old, new, 1)
 
@@ -110,13 +110,13 @@ def test_what_cannot_be_mended_is_refused_before_anything_is_written(tmp_path, o
 def test_a_study_without_the_last_score_stays_without_it(tmp_path, segments):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
-    plan.main(3, str(path))
+    plan.main(3, path=str(path))
     study = params.read(path)
     study["rescore"].pop()
     study["benchmark"]["states"] = [3]
     with path.open("w") as file:
         YAML().dump(study, file)
-    plan.main(segments, str(path))
+    plan.main(segments, path=str(path))
     after = params.read(path)
     parse(after)
     assert after["rescore"] == after["chain"][:-1]

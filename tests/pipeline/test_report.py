@@ -143,10 +143,57 @@ def test_ties_are_all_best(copied):
     assert set(table[table["best"]]["arm"]) == {"dasm", "idc"}
 
 
+def alike(root, arm, state=1, *, sets):
+    """Give an arm the accuracies of the reference at one size, and its set as well if asked."""
+    rows = pd.read_parquet(root / f"data/results/dasm/{state}.parquet")
+    rows.assign(arm=arm).to_parquet(root / f"data/results/{arm}/{state}.parquet")
+    if sets:
+        shutil.rmtree(root / f"data/distilled/{arm}/{state}")
+        shutil.copytree(root / f"data/distilled/dasm/{state}", root / f"data/distilled/{arm}/{state}")
+
+
+@pytest.mark.parametrize("trainings", [1, 3])
+@pytest.mark.parametrize(
+    ("sharing", "bold"), [((), {"dasm", "idc", "mosaic"}), (("idc",), {"mosaic"}), (("idc", "mosaic"), set())]
+)
+def test_of_arms_that_tie_those_are_bold_that_hold_sets_of_their_own(copied, sharing, bold, trainings):
+    """Whatever their accuracies say: one training may agree by chance, and a shared set may be learnt without fault."""
+    for arm in ("idc", "mosaic"):
+        alike(copied, arm, sets=arm in sharing)
+    results = artefacts.read_results(copied, scope(copied))
+    table = summary.table(results[results["seed"] < trainings], scope(copied)).query("prefix_ipc == 2")
+    assert set(table[table["best"]]["arm"]) == {"dasm", "idc", "mosaic"}
+    assert set(table[table["only"]]["arm"]) == bold
+    right = summary.table(results.assign(test=100.0), scope(copied)).query("prefix_ipc == 2 and only")
+    assert set(right["arm"]) == bold | {"sequential", "random"}
+
+
+def test_a_set_is_the_same_in_any_order_and_in_any_number_of_segments(study, copied):
+    folder = copied / "data/distilled/sequential/2"
+    whole = pa.concat_tables([pq.read_table(file) for file in sorted(folder.iterdir())])
+    known = artefacts.fingerprint(folder)
+    (folder / "s1.parquet").unlink()
+    pq.write_table(whole.take([*range(1, len(whole)), 0]), folder / "s0.parquet")
+    assert artefacts.fingerprint(folder) == known
+    others = {artefacts.fingerprint(study / f"data/distilled/{arm}/2") for arm in ("dasm", "idc", "sequential")}
+    assert len(others) == 3 and known in others
+    for change in ("label", "factor"):
+        column = whole.schema.get_field_index(change)
+        moved = whole.set_column(column, change, pa.array([2 - v for v in whole[change].to_pylist()]))
+        pq.write_table(moved, folder / "s0.parquet")
+        assert artefacts.fingerprint(folder) != known
+    pq.write_table(whole, folder / "s0.parquet")
+    for share in (0.0, 1.0):
+        write_soft_labels(folder / "s0.parquet", pa.array([[[share] * 3]] * len(whole)))
+        found = artefacts.fingerprint(folder)
+        assert found not in others
+        others.add(found)
+        pq.write_table(whole, folder / "s0.parquet")
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_where_arms_share_a_set_it_is_said_and_nothing_is_bold(copied):
-    rows = pd.read_parquet(copied / "data/results/dasm/1.parquet")
-    rows.assign(arm="idc").to_parquet(copied / "data/results/idc/1.parquet")
+    alike(copied, "idc", sets=True)
     folder = written(copied)
     table = summary.table(artefacts.read_results(copied, scope(copied)), scope(copied))
     assert set(table[table["best"] & ~table["only"]]["arm"]) == {"dasm", "idc"}

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from dasm.errors import ConfigError
+from dasm.networks import Classifier as Body
 from pipeline import params
 from pipeline.graph.networks import networks
 from pipeline.study import parse
@@ -64,10 +65,31 @@ def test_one_that_an_arm_gets_by_a_single_option_is_seen():
         check_networks(SHAPE, CLASSES)
 
 
-def test_one_that_no_machine_holds_is_named_by_its_place():
-    write(changed("benchmark.networks", [{"name": "mlp", "width": 10_000_000, "depth": 2}]))
-    with pytest.raises(ConfigError, match=r"^benchmark.networks\[0\]: must be a network that fits into memory, got "):
+@pytest.mark.parametrize(
+    ("network", "got"),
+    [
+        ({"name": "mlp", "width": 10_000_000, "depth": 2}, r"1e\+14 weights \(\d{7} GB while it learns, of \d+ GB\)"),
+        ({"name": "resnet", "width": 10**9}, "RuntimeError: Storage size calculation overflowed .*"),
+    ],
+)
+def test_one_that_no_machine_holds_is_named_by_its_place(network, got):
+    write(changed("benchmark.networks", [network]))
+    rule = r"benchmark.networks\[0\]: must be a network that fits into memory"
+    with pytest.raises(ConfigError, match=f"^{rule}, got {got}$"):
         check_networks(SHAPE, CLASSES)
+
+
+def test_one_that_takes_all_memory_is_not_built(monkeypatch):
+    """Weights by the thousand million are counted first: to make them would end other programs, or this one."""
+    sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 12 * 650}
+    monkeypatch.setattr("os.sysconf", sizes.get)
+    narrow = {"name": "mlp", "width": 8, "depth": 1}  # 65 * 8 + 9 * 10 = 610
+    assert fitting(narrow, "here", SHAPE, CLASSES).width == 8
+    built = []
+    monkeypatch.setattr("dasm.networks.mlp.Classifier", lambda body, head: built.append(head) or Body(body, head))
+    with pytest.raises(ConfigError, match=r"^here: must be a network that fits into memory, got 685 weights "):
+        fitting(narrow | {"width": 9}, "here", SHAPE, CLASSES)
+    assert [head.weight.device.type for head in built] == ["meta"]
 
 
 def test_experts_have_networks_too():

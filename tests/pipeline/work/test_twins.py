@@ -3,6 +3,7 @@
 import copy
 import json
 import multiprocessing
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -118,6 +119,18 @@ def test_the_first_segment_is_made_once_whatever_only_later_ones_differ_in(done,
     assert same(distil("together"), first)
     assert done == ["distil_segment"] * 2
     assert "taken_from" not in entry("control-together-0")
+
+
+@pytest.mark.parametrize(("arm", "block"), [("alone", "matching"), ("faster", "method.faster.matching")])
+@pytest.mark.usefixtures("done")
+def test_what_diverges_names_the_rates_of_both_pixels_and_networks(monkeypatch, arm, block):
+    """Here the networks' own is too large; of that no word was said."""
+    study = copy.deepcopy(STUDY)
+    study["matching"]["trainer"]["recipe"]["learning_rate"] = 1e9
+    monkeypatch.setattr("pipeline.work.runtime.start", lambda **_: (study, "cpu"))
+    hint = f"a smaller {block}.learning_rate may help, or {block}.trainer.recipe.learning_rate where its networks learn"
+    with pytest.raises(ConfigError, match=rf"^control@{arm}-s0: iteration \d+: the .* \({re.escape(hint)}\)$"):
+        distil(arm)
 
 
 def test_what_differs_is_done_anew(done):
