@@ -80,7 +80,7 @@ def distil_segment(
     sources = _sources(matching, plan, real, prefix, weights, rank, rng.derive(seed, "initial"))
     initial = torch.stack([mosaic(real.pixels(row.to(real.labels.device)), matching.factor) for row in sources])
     stream = rng.derive(seed, "segment", k)
-    state = matching.prepare(matching.learnt(real, weights), stream, _around(prefix, real, experts))
+    state = matching.prepare(matching.learnt(real, weights), stream, _around(matching, prefix, real, experts))
     pixels, history = matching.optimise(
         initial,
         real,
@@ -100,9 +100,12 @@ def distil_segment(
     return replace(segment, soft_labels=extras.soft_labels, learned_rate=extras.learned_rate), history
 
 
-def _around(prefix: Sequence[Segment], real: LabelledImages, experts: Sequence[Float[Tensor, "e p"]]) -> Surroundings:
-    # Not kept by the caller: where the objective does not ask for the prefix, nobody holds its decoded images.
-    return Surroundings(prefix=decoded(prefix, real) if prefix else None, experts=experts)
+def _around(
+    matching: Matching, prefix: Sequence[Segment], real: LabelledImages, experts: Sequence[Float[Tensor, "e p"]]
+) -> Surroundings:
+    # Decoded they are many times as large, up to thirty.
+    asked = bool(prefix) and matching.objective.asks_prefix
+    return Surroundings(prefix=decoded(prefix, real) if asked else None, experts=experts)
 
 
 def bounds(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"] | None, real: LabelledImages) -> tuple[float, float]:

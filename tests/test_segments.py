@@ -9,7 +9,7 @@ from dasm.errors import ConfigError
 from dasm.initial import choose_sources
 from dasm.matching import Matching
 from dasm.objectives.gradient import Gradient
-from dasm.segments import SegmentPlan, distil_segment
+from dasm.segments import SegmentPlan, decoded, distil_segment
 
 
 @pytest.mark.parametrize("union", [False, True])
@@ -36,6 +36,21 @@ def test_a_first_segment_passes_nothing_over(trainer, blobs, monkeypatch):
     first, _ = distil_segment(matching, SegmentPlan(ipc=2, iterations=0), blobs, [], **about)
     distil_segment(matching, SegmentPlan(ipc=1, iterations=0), blobs, [first], **about)
     assert [used.tolist() for used in asked] == [[], first.sources.flatten().tolist()]
+
+
+@pytest.mark.parametrize(("steps", "times"), [(0, 1), (2, 2)])
+def test_frozen_segments_are_decoded_for_networks_that_learn_them_alone(trainer, blobs, monkeypatch, steps, times):
+    """Besides, the new one is, for what goes with it."""
+    objective = Gradient(real_batch=8, network_images=0, prefix_steps=steps)
+    matching = Matching(objective=objective, trainer=trainer)
+    about = {"weights": torch.ones(len(blobs)), "rank": None, "planned_ipc": 2, "seed": 0}
+    first, _ = distil_segment(matching, SegmentPlan(ipc=1, iterations=0), blobs, [], **about)
+    asked = []
+    monkeypatch.setattr(
+        "dasm.segments.decoded", lambda segments, real: asked.append(segments) or decoded(segments, real)
+    )
+    distil_segment(matching, SegmentPlan(ipc=1, iterations=1), blobs, [first], **about)
+    assert [[segment.index for segment in segments] for segments in asked] == [[0], [1]][2 - times :]
 
 
 @pytest.mark.parametrize("union", [False, True])

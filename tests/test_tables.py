@@ -14,6 +14,7 @@ from dasm.errors import ConfigError
 from dasm.evaluate import Accuracy
 from dasm.images.png import from_png, to_png
 from dasm.machine.counts import Counts
+from dasm.storage import parquet
 from dasm.storage.files import write_atomically
 from dasm.storage.parquet import read_table, write_table
 from dasm.storage.results import pass_on, write_results
@@ -25,6 +26,7 @@ from dasm.tables import (
     write_segment,
 )
 from dasm.types import Segment
+from pipeline.reporting import artefacts
 from tests.handmade import difficulty_of, write_chain
 
 NAMES = ("cat", "dog")
@@ -172,6 +174,20 @@ def damaged(tmp_path):
     path = tmp_path / "s0.parquet"
     write_segment(path, segment(), NAMES, {})
     return path
+
+
+def test_many_bytes_of_images_are_written_in_groups_that_can_be_read(tmp_path, monkeypatch):
+    """As one group, where they are few; the rows are the same."""
+    write_segment(tmp_path / "one.parquet", segment(), NAMES, {})
+    monkeypatch.setattr(parquet, "_GROUP", pq.read_table(tmp_path / "one.parquet").nbytes // 3)
+    write_segment(tmp_path / "many.parquet", segment(), NAMES, {})
+    groups = [pq.ParquetFile(tmp_path / f"{name}.parquet").num_row_groups for name in ("one", "many")]
+    assert groups[0] == 1 < groups[1]
+    one, many = (read_segment(tmp_path / f"{name}.parquet") for name in ("one", "many"))
+    assert torch.equal(one.images, many.images) and torch.equal(one.sources, many.sources)
+    columns = ["image", "label"]
+    left, right = (artefacts.read_parquet(tmp_path / f"{name}.parquet", columns) for name in ("one", "many"))
+    assert left.equals(right)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.5, -1])

@@ -136,9 +136,11 @@ class Picked(Coreset):
         for k, ipc in enumerate(sizes):
             chosen = sources[:, taken : taken + decoded_count(ipc, factor)]
             # By its module: here `mosaic` is the plug-in of that name, once it has been found.
-            images = torch.cat([formation.mosaic(real.pixels(row.to(real.labels.device)), factor) for row in chosen])
+            # Class by class, so that one class at a time is in floating point.
+            rows = (real.pixels(row.to(real.labels.device)) for row in chosen)
+            images = torch.cat([freeze(formation.mosaic(pixels, factor)).cpu() for pixels in rows])
             made = {"index": k, "factor": factor, "iterations": 0}
-            yield stored_segment(freeze(images).cpu(), chosen, lower=0.0, upper=1.0, **made)
+            yield stored_segment(images, chosen, lower=0.0, upper=1.0, **made)
             taken += decoded_count(ipc, factor)
 
 

@@ -1,6 +1,8 @@
 """A prepared task on disk: 8-bit arrays, read by index through a memory map (`dasm.images.prepare` writes them)."""
 
 import json
+import mmap
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,10 @@ from dasm.errors import ConfigError
 from dasm.types import LabelledImages, Task
 
 META = "meta.json"
+# A mapping that may be written to counts against the machine's memory as a whole, unless it says that it will not be.
+# Python names it late.
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
 #: Where every training image stands among all images of the data set, in stored order, from 0.
 ORIGIN = "train.origin.npy"
 
@@ -30,8 +36,7 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
     """
     try:
         meta = json.loads((folder / META).read_text())
-        # Copy on write: torch warns of arrays that cannot be written, and the file stays as it is.
-        images = np.load(folder / array_file(split, "images"), mmap_mode="c", allow_pickle=False)
+        images = _mapped(folder / array_file(split, "images"))
         labels = np.load(folder / array_file(split, "labels"), allow_pickle=False)
         # What an earlier version has prepared holds none, and is prepared again; `check` looks into it before that.
         known = split == "train" and (folder / ORIGIN).exists()
@@ -46,6 +51,15 @@ def read_split(folder: Path, split: str, device: str = "cpu") -> LabelledImages:
         ).to(device)
     except (OSError, EOFError, KeyError, ValueError) as error:
         raise ConfigError(f"{folder}: must be a prepared data set ({error})") from error
+
+
+def _mapped(path: Path) -> np.ndarray:
+    # Copy on write: torch warns of arrays that cannot be written, and the file stays as it is.
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+    with path.open("rb") as file:
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        memory = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=access)
+    return np.ndarray(found.shape, found.dtype, memory, found.offset)
 
 
 def read_task(folder: Path, device: str = "cpu") -> Task:

@@ -34,7 +34,8 @@ class Surroundings:
     """What an objective may ask for besides the real set.
 
     Attributes:
-        prefix: decoded training images of the frozen segments, or None before there are any.
+        prefix: decoded training images of the frozen segments, or None before there are any. Only objectives with
+            `asks_prefix` are given any.
         experts: weights of expert networks along their training, one row per epoch, the first one before it; parameters
             flattened in the order of `parameters()`. Only objectives with `needs_experts` are given any.
     """
@@ -78,6 +79,11 @@ class Objective(ABC):
     @property
     def reads_window(self) -> bool:
         """Whether what is minimised depends on the window; if not, it acts by the images that segments start from."""
+        return True
+
+    @property
+    def asks_prefix(self) -> bool:
+        """Whether `prepare` looks at the frozen segments; if not, they are not decoded for it."""
         return True
 
     @property

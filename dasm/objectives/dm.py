@@ -60,6 +60,10 @@ class DM(Objective):
         return PixelRule(learning_rate=1.0, momentum=0.5, normalised=True)
 
     @property
+    def asks_prefix(self) -> bool:
+        return False
+
+    @property
     def splits(self) -> bool:
         return True
 

@@ -109,6 +109,10 @@ class Gradient(Objective):
         return self.sampler == "random"
 
     @property
+    def asks_prefix(self) -> bool:
+        return self.prefix_steps > 0
+
+    @property
     def parts_union(self) -> bool:
         return self.frozen_batch is not None
 

@@ -88,6 +88,10 @@ class MTT(Objective):
         require(self.threshold is None or self.threshold > 0, "threshold must be > 0", self.threshold)
 
     @property
+    def asks_prefix(self) -> bool:
+        return False
+
+    @property
     def epochs_needed(self) -> int:
         return self.max_start_epoch - 1 + self.expert_epochs
 

@@ -75,6 +75,10 @@ class NCFM(Objective):
         at_least(self, 0, "calibration")
 
     @property
+    def asks_prefix(self) -> bool:
+        return False
+
+    @property
     def rule(self) -> PixelRule:
         return PixelRule(kind="adamw", learning_rate=1e-3, momentum=0.9, decay=5e-4)
 

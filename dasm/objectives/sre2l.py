@@ -81,6 +81,10 @@ class SRe2L(Objective):
         return self.statistics == "window"
 
     @property
+    def asks_prefix(self) -> bool:
+        return False
+
+    @property
     def rule(self) -> PixelRule:
         return PixelRule(kind="adam", learning_rate=0.25, momentum=0.5, second=0.9, normalised=True, schedule="cosine")
 

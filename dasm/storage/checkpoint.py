@@ -12,6 +12,9 @@ from torch import Tensor
 
 from dasm.storage.files import write_atomically
 
+# A save may cost this share of the time: those of large sets take longer than the seconds between two.
+_SHARE = 0.05
+
 
 @final
 class Checkpoint:
@@ -21,9 +24,12 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, *, every_seconds: float = 20.0) -> None:
-        """Keep the state in `path`, renewed at most every so many seconds."""
+        """Keep the state in `path`, renewed at most every so many seconds, and less often where it takes long to save.
+
+        With 0 it is renewed whenever it can be.
+        """
         self._path = path
-        self._every = every_seconds
+        self._every = self._wait = every_seconds
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Tensor] | None:
@@ -39,11 +45,14 @@ class Checkpoint:
 
     def offer(self, tensors: Callable[[], Mapping[str, Tensor]]) -> None:
         """Save what `tensors` returns if the last save is old enough."""
-        if time.monotonic() - self._saved < self._every:
+        begun = time.monotonic()
+        if begun - self._saved < self._wait:
             return
         found = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors().items()}
         write_atomically(self._path, lambda file: save_file(found, file))
         self._saved = time.monotonic()
+        if self._every:
+            self._wait = max(self._every, (self._saved - begun) / _SHARE)
 
     def remove(self) -> None:
         """Forget the state: the work is done."""

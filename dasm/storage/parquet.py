@@ -13,6 +13,9 @@ from dasm.errors import ConfigError
 from dasm.storage.files import write_atomically
 from dasm.storage.hugging_face import features
 
+# Bytes of a row group of images at most: readers take no more than 2 GiB of one column at once.
+_GROUP = 1 << 30
+
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
@@ -33,7 +36,9 @@ def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: 
     if "class_names" in meta and "image" in columns:
         footer["huggingface"] = json.dumps({"info": {"features": features(columns, meta["class_names"])}})
     table = pa.table(dict(columns)).replace_schema_metadata(footer)
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    groups = -(-table.nbytes // _GROUP) if "image" in columns else 1
+    rows = max(1, -(-len(table) // groups)) if groups > 1 else None
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", row_group_size=rows))
 
 
 def read_table(path: Path, *schemas: str) -> tuple[pa.Table, dict[str, Any]]:

@@ -147,4 +147,9 @@ def _contents(stage: Stage) -> dict[str, str]:
     """Return a hash of every file of a stage's outputs."""
     outs = [Path(out) for out in stage.outs]
     files = [file for out in outs for file in (sorted(out.rglob("*")) if out.is_dir() else [out]) if file.is_file()]
-    return {str(file): hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files}
+    return {str(file): _hash(file) for file in files}
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:  # in pieces: the real images may be larger than memory
+        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -26,6 +26,8 @@ from pipeline.reporting.scope import Scope
 _DIFFICULTY = ("index", "label", "score", "rank", "right", "weight")
 # Of the segments that have them: a list of numbers per stored image, or one per tile of it.
 _SOFT_LABELS = "soft_labels"
+# Images that are looked at in one piece.
+_ROWS = 4096
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -41,7 +43,9 @@ def read_parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             names = file.schema_arrow.names
             missing = {*columns} - {*names}
             require(not missing, f"{path}: must have the columns {', '.join(columns)}", sorted(names))
-            frame = file.read(list(columns)).to_pandas()
+            # By row groups: those of images hold as much as can be read at once.
+            groups = [file.read_row_group(group, list(columns)) for group in range(file.num_row_groups)]
+            frame = (pa.concat_tables(groups) if groups else file.read(list(columns))).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise ConfigError(f"{path}: must be readable Parquet, got: {str(error).splitlines()[0]}") from error
     require(len(frame) > 0, f"{path}: must have rows", 0)
@@ -61,14 +65,18 @@ def read_storage(folder: Path) -> tuple[int, int]:
     for path in segment_files(folder):
         with pq.ParquetFile(path) as file:
             soft = _SOFT_LABELS in file.schema_arrow.names
-            table = file.read(["image", *([_SOFT_LABELS] if soft else [])]).combine_chunks()
-        images += pc.sum(pc.binary_length(pc.struct_field(table["image"], "bytes"))).as_py()
-        if soft:
-            values = table[_SOFT_LABELS].combine_chunks()
-            while pa.types.is_nested(values.type):
-                values = values.flatten()
-            labels += len(values) * values.type.bit_width // 8
+            for batch in file.iter_batches(_ROWS, columns=["image", *([_SOFT_LABELS] if soft else [])]):
+                images += pc.sum(pc.binary_length(pc.struct_field(batch["image"], "bytes"))).as_py()
+                if soft:
+                    values = _flat(batch[_SOFT_LABELS])
+                    labels += len(values) * values.type.bit_width // 8
     return images, labels
+
+
+def _flat(values: pa.Array) -> pa.Array:
+    while pa.types.is_nested(values.type):
+        values = values.flatten()
+    return values
 
 
 def fingerprint(folder: Path) -> str:
@@ -80,15 +88,13 @@ def fingerprint(folder: Path) -> str:
     for path in segment_files(folder):
         with pq.ParquetFile(path) as file:
             held = [name for name in ("image", "label", "factor", _SOFT_LABELS) if name in file.schema_arrow.names]
-            table = file.read(held).combine_chunks()
-        columns = [pc.struct_field(table["image"], "bytes").to_pylist()]
-        columns += [[b"%d" % value for value in table[name].to_pylist()] for name in ("label", "factor")]
-        if _SOFT_LABELS in held:
-            values = table[_SOFT_LABELS].combine_chunks()
-            while pa.types.is_nested(values.type):
-                values = values.flatten()
-            columns.append([row.tobytes() for row in np.asarray(values).reshape(len(table), -1)])
-        rows += [hashlib.sha256(b"%b" * len(row) % row).digest() for row in zip(*columns, strict=True)]
+            for batch in file.iter_batches(_ROWS, columns=held):
+                columns = [pc.struct_field(batch["image"], "bytes").to_pylist()]
+                columns += [[b"%d" % value for value in batch[name].to_pylist()] for name in ("label", "factor")]
+                if _SOFT_LABELS in held:
+                    numbers = np.asarray(_flat(batch[_SOFT_LABELS])).reshape(len(batch), -1)
+                    columns.append([row.tobytes() for row in numbers])
+                rows += [hashlib.sha256(b"%b" * len(row) % row).digest() for row in zip(*columns, strict=True)]
     return hashlib.sha256(b"".join(sorted(rows))).hexdigest()
 
 

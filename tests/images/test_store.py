@@ -70,6 +70,32 @@ def test_only_the_images_asked_for_are_read(folder):
     assert 40 <= resident <= 10 * 256
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a system may want memory for all that may be written")
+def test_a_split_may_be_larger_than_the_memory_of_the_machine(folder):
+    """More than a terabyte that holds nothing but its last image."""
+    shape, path = (300, 1, 65_536, 65_536), folder / "train.images.npy"
+    last = np.arange(100, dtype=np.uint8)
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        size = file.tell() + int(np.prod(shape, dtype=np.int64))
+    try:
+        with path.open("r+b") as file:
+            file.truncate(size)
+            file.seek(-len(last), 2)
+            file.write(last.tobytes())
+    except OSError:
+        pytest.skip("this file system knows no files of such a size")
+    np.save(folder / "train.labels.npy", np.arange(shape[0]) % 3)
+    np.save(folder / "train.origin.npy", np.arange(shape[0]))
+    images = read_split(folder, "train").images
+    assert images.shape == shape and images[-1, -1, -1, -100:].tolist() == last.tolist()
+    images[0, 0, 0, 0] = 9
+    with path.open("rb") as file:
+        file.seek(size - int(np.prod(shape, dtype=np.int64)))
+        assert file.read(1) == b"\0", "and may be written to, in memory alone"
+
+
 @pytest.mark.parametrize("name", ["meta.json", "train.images.npy", "train.labels.npy"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "half", "garbage"])
 def test_a_damaged_folder_is_named(folder, name, damage):

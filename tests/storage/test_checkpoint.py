@@ -44,6 +44,23 @@ def test_an_offer_is_taken_only_when_the_last_is_old_enough(tmp_path, monkeypatc
     assert checkpoint.load()["time"] == 140
 
 
+def test_a_state_that_takes_long_to_save_is_saved_less_often(tmp_path, monkeypatch):
+    """Three seconds: a twentieth of a minute."""
+    now = [100.0]
+    monkeypatch.setattr("dasm.storage.checkpoint.time.monotonic", lambda: now[0])
+    checkpoint, asked = Checkpoint(tmp_path / "state.safetensors", every_seconds=20.0), []
+
+    def tensors():
+        asked.append(now[0])
+        now[0] += 3
+        return {"time": torch.tensor(now[0])}
+
+    for time in (120.0, 143.5, 182.0, 183.0, 206.5, 246.0):
+        now[0] = time
+        checkpoint.offer(tensors)
+    assert asked == [120.0, 183.0, 246.0]
+
+
 def test_a_write_that_fails_leaves_the_last_state(tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "state.safetensors", every_seconds=0.0)
     checkpoint.offer(lambda: {"step": torch.tensor(1)})
