@@ -26,20 +26,15 @@ def main() -> None:
         task = read_task(layout.REAL, device)
         networks = trained(read_networks(layout.TEACHERS, evaluators, task.train))
         train, test = (loss(real, networks) for real in (task.train, task.test))
-        sets = {
-            (arm, state): read_chain(segment_files(layout.distilled(arm, state)))
-            for group in groups
-            for arm in params.value(study, group)
-            for state in states
-        }
-        found: list[list[Diagnosis]] = []
-        for network in networks:
-            landmarks = Landmarks(network, task.train, train.rank, seed)
-            found.append(_diagnosed(landmarks, list(sets.values()), task.train))
-        means = {
-            (arm, sum(segment.ipc for segment, _ in chain)): _with_moves(mean(each), chain, task.train)
-            for (arm, _), chain, each in zip(sets, sets.values(), zip(*found, strict=True), strict=True)
-        }
+        landmarks = [Landmarks(network, task.train, train.rank, seed) for network in networks]
+        means = dict[tuple[str, int], Diagnosis]()
+        # Arm by arm: all sets at once may be larger than memory.
+        for arm in (arm for group in groups for arm in params.value(study, group)):
+            chains = [read_chain(segment_files(layout.distilled(arm, state))) for state in states]
+            found = [_diagnosed(marks, chains, task.train) for marks in landmarks]
+            for chain, each in zip(chains, zip(*found, strict=True), strict=True):
+                prefix_ipc = sum(segment.ipc for segment, _ in chain)
+                means[arm, prefix_ipc] = _with_moves(mean(each), chain, task.train)
         write_diagnoses(layout.DIAGNOSIS, means, {"seed": seed})
         write_ranks(layout.DIAGNOSIS / "test.parquet", test, {"seed": seed})
 
