@@ -456,12 +456,19 @@ def run_in(folders, *commands, **environment):
     return [(int(code), said.splitlines()) for said, code in parts]
 
 
+def _diverging(root):
+    def rates(study):
+        study["matching"]["learning_rate"] = study["matching"]["trainer"]["recipe"]["learning_rate"] = 1e9
+
+    edit(root, rates)
+
+
 DAMAGES = {
     "s0.parquet: must be a readable": lambda root: (root / "data/distilled/dasm/1/s0.parquet").write_bytes(b"PAR1"),
     "must have at least 1200 training images, got": lambda root: edit(
         root, lambda s: s["matching"].update(factor=1) or s["segment"]["s1"].update(ipc=1200)
     ),
-    "distill@dasm-s1: iteration ": lambda root: edit(root, lambda s: s["matching"].update(learning_rate=1e30)),
+    "distill@dasm-s1: iteration ": _diverging,
     "data/real: must be a prepared data set": lambda root: (root / "data/real/meta.json").unlink(),
 }
 
