@@ -291,6 +291,20 @@ def test_what_the_guide_says_of_judges_on_cifar10_is_in_the_report():
             assert cell == written(turned(found.loc[arm, split])), (arm, split)
 
 
+def test_what_the_guide_says_of_rates_on_cifar10_is_in_the_report():
+    (table,) = re.findall(r"\| arm \| what it is \| rate \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/cifar10-rates/paired.csv")
+    found = found[found["arm"] == "idc"].set_index(["minus", "split"])
+    study = params.read(ROOT / "studies/cifar10-rates/params.yaml")
+    rows = {arm.strip("`"): cells for arm, _, *cells in cells_of(table)}
+    assert rows.keys() == {minus for minus, _ in found.index} - {"random"}
+    for arm, (rate, _, *cells) in rows.items():
+        own = study["method"][arm].get("matching", {})
+        assert float(rate) == own.get("learning_rate", study["matching"]["learning_rate"])
+        for split, cell in zip(("test", "validation"), cells, strict=True):
+            assert cell == written(turned(found.loc[arm, split])), (arm, split)
+
+
 def test_what_the_guide_says_of_segments_on_cifar10_is_in_the_table_of_root_seeds():
     (table,) = re.findall(r"\| asked \| of three root seeds \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
     columns = {}
