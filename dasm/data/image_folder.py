@@ -88,9 +88,9 @@ class ImageFolder(Dataset):
 def _check_classes(root: Path, names: Sequence[str]) -> None:
     """Refuse folders that look like splits whose names say nothing to us: their images lie in the same classes."""
     inside = {name: set(folders_in(root / name)) for name in names}
-    within = {name: below for name, below in inside.items() if len(below) > 1 and not has_images(root / name)}
-    for one, other in combinations(within, 2):
-        both = sorted(within[one] & within[other])
+    alike = {name: below for name, below in inside.items() if len(below) > 1 and not has_images(root / name)}
+    for one, other in combinations(alike, 2):
+        both = sorted(alike[one] & alike[other])
         if len(both) > 1:
             raise ConfigError(
                 f"{root}: must call its splits train and test (and val), got {one!r} and {other!r}, which both hold"
