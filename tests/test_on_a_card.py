@@ -112,6 +112,7 @@ BRIEF = Gradient(real_batch=8, network_images=0, augmentation=())
 OBJECTIVES = {
     "gradient, class by class": Gradient(real_batch=8, network_images=20, classes="loop", metric="cosine"),
     "gradient, frozen images drawn apart": Gradient(real_batch=8, network_images=20, synthetic_batch=3, frozen_batch=2),
+    "gradient, norm penalty": Gradient(real_batch=8, network_images=20, norm_penalty=1.0),
     "gradient, networks that know the prefix": Gradient(real_batch=8, network_images=20, prefix_steps=2),
     "gradient, representative": Gradient(real_batch=8, network_images=0, sampler="representative"),
     "dc": DC(real_batch=8, outer=2, inner=2),

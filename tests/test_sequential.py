@@ -29,6 +29,7 @@ from dasm.sequential import Sequential
 from dasm.train import Trainer
 from dasm.types import Segment
 from dasm.windows.budget import Budget
+from dasm.windows.hard_filter import HardFilter
 from tests.conftest import make_blobs
 
 PLANS = [SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4), SegmentPlan(ipc=1, iterations=4)]
@@ -292,3 +293,23 @@ def test_a_frozen_segment_is_what_is_scored_and_decoded(watched, blobs):
     again = decoded([segment], blobs)
     assert len(again) == 12
     assert torch.equal(again.labels, segment.labels.repeat(4))
+
+
+def test_a_first_segment_without_updates_is_real_images_that_the_next_one_is_matched_beside(method, blobs, trainer):
+    """SelMatch's frozen real part: the first segment holds real images as they are, from the window like the rest."""
+    matching = Matching(
+        objective=Gradient(metric="mse", real_batch=8, inner_iterations=2, network_images=16),
+        trainer=trainer,
+        factor=1,
+        learning_rate=0.5,
+        match_prefix=True,
+    )
+    ranks = Selection(score=Loss(), window=HardFilter(share=0.5, drop="easiest"), first_window="window")
+    plans = [SegmentPlan(ipc=2, iterations=0), SegmentPlan(ipc=2, iterations=4)]
+    kept = Sequential(matching=matching, evaluators=method.evaluators, selection=ranks, planned_ipc=4)
+    real, distilled = kept.distil(blobs, plans, seed=0)
+    assert torch.equal(real.images, blobs.images[real.sources.flatten()])
+    assert not torch.equal(distilled.images, blobs.images[distilled.sources.flatten()])
+    assert real.iterations == 0 and real.lower > 0.4
+    alone = replace(kept, matching=replace(matching, match_prefix=False))
+    assert not torch.equal(list(alone.distil(blobs, plans, seed=0))[1].images, distilled.images)

@@ -62,6 +62,7 @@ _INNER = {"real_batch": 8, "outer": 100, "inner": 0, "synthetic_batch": 3}
 OBJECTIVES = {
     "gradient": Gradient(**_LOOP),
     "gradient, frozen images drawn apart": Gradient(**_LOOP, frozen_batch=2),
+    "gradient, norm penalty": Gradient(**_LOOP, norm_penalty=1.0),
     "gradient, class by class": Gradient(**_LOOP, classes="loop", metric="cosine", augmentation=_ONE),
     "dc": DC(**_INNER),
     "dsa": DSA(**_INNER, augmentation=_ONE),

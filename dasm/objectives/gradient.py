@@ -26,11 +26,12 @@ from torch import Tensor
 from dasm import rng
 from dasm.augment import Operation, Transform
 from dasm.chains.chain import Chain
-from dasm.errors import ConfigError, at_least
+from dasm.errors import ConfigError, at_least, within
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
-from dasm.objective_parts.classwise import Distance, chain_distance, chain_gradients, class_gradients, distance
+from dasm.objective_parts.classwise import chain_distance, chain_gradients, class_gradients
+from dasm.objective_parts.compared import Compared
 from dasm.objective_parts.redrawn import PrefixStart, Redrawn
 from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
@@ -48,6 +49,8 @@ class Gradient(Objective):
     Attributes:
         metric: `mse` is the sum of squares, `l1` the sum of absolute values, `cosine` the sum over output channels of
             1 - cosine. IDC: mse for CIFAR and SVHN, l1 for MNIST and ImageNet. No division by any count.
+        norm_penalty: factor of the length of each class's synthetic gradient, in [0, 1e9], added to the distance and in
+            its unit: it draws images to what networks find easy (lambda of SDC, arXiv 2408.12483); 0 as in IDC.
         real_batch: real images per class and iteration, >= 1 (64 in IDC); a smaller window is taken whole.
         synthetic_batch: decoded synthetic images per class and iteration at most, >= 1 (128 in IDC).
         frozen_batch: with `match_prefix`, decoded images of the frozen segments per class and iteration at most, >= 1,
@@ -75,6 +78,7 @@ class Gradient(Objective):
     learns_from_real: ClassVar[bool] = True
 
     metric: Literal["mse", "l1", "cosine"] = "mse"
+    norm_penalty: float = 0.0
     real_batch: int = 64
     synthetic_batch: int = 128
     frozen_batch: int | None = None
@@ -94,6 +98,7 @@ class Gradient(Objective):
         at_least(self, 1, "real_batch", "synthetic_batch", "frozen_batch", "inner_iterations", "prefix_period")
         at_least(self, 1, "refresh", "reference_side")
         at_least(self, 0, "network_images", "early_steps", "prefix_steps")
+        within(self, "[0, 1e9]", "norm_penalty")
 
     @property
     def period(self) -> int:
@@ -158,14 +163,15 @@ class Gradient(Objective):
         if chain is None:
             for label, (theirs, ours, *frozen) in zip(mine, batches, strict=True):
                 seen = partial(class_gradients, network, label=label, transform=shared.at(slice(label, label + 1)))
-                united = self._distance(synthetic.share, [seen(images) for images in frozen])
-                yield united(seen(ours, differentiable=True), seen(theirs))
+                compared = self._compared(synthetic.share, [seen(images) for images in frozen])
+                yield compared(seen(ours, differentiable=True), seen(theirs))
         else:
             for classes, group in _groups(batches, mine.start, chain.part(data.image_shape)):
                 theirs, ours, *frozen = (_augmented(side, shared.at(classes)) for side in zip(*group, strict=True))
                 labels = torch.arange(classes.start, classes.stop, device=data.labels.device)
-                united = self._distance(synthetic.share, [chain_gradients(chain, side, labels) for side in frozen])
-                yield chain_distance(chain, ours, labels, chain_gradients(chain, theirs, labels), united)
+                held = [chain_gradients(chain, side, labels) for side in frozen]
+                compared = self._compared(synthetic.share, held, len(labels))
+                yield chain_distance(chain, ours, labels, chain_gradients(chain, theirs, labels), compared)
         state.learn(iteration)
 
     def _synthetic(self, synthetic: SyntheticBatches, label: int, iteration: int) -> list[Tensor]:
@@ -177,17 +183,9 @@ class Gradient(Objective):
             synthetic.draw(label, self.frozen_batch, iteration, "frozen"),
         ]
 
-    def _distance(self, share: float, held: Sequence[Sequence[Tensor]]) -> Distance:
-        if not held:
-            return partial(distance, metric=self.metric)
-        (frozen,) = held
-
-        def united(new: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-            # The gradient of the union's mean loss; nothing is differentiated twice for the frozen images.
-            union = [share * n + (1 - share) * f for n, f in zip(new, frozen, strict=True)]
-            return distance(union, real, self.metric)
-
-        return united
+    def _compared(self, share: float, held: Sequence[Sequence[Tensor]], classes: int = 1) -> Compared:
+        frozen = held[0] if held else None
+        return Compared(metric=self.metric, classes=classes, norm_penalty=self.norm_penalty, share=share, frozen=frozen)
 
     def _chain(self, network: Classifier) -> Chain | None:
         chain = None if self.classes == "loop" else network.chain()

@@ -11,13 +11,17 @@ from dasm import rng
 from dasm.augment import draw
 from dasm.chains import chain
 from dasm.errors import ConfigError
+from dasm.matching import Matching
 from dasm.networks import Classifier
 from dasm.networks.convnet import ConvNet
 from dasm.networks.mlp import MLP
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.classwise import class_gradients, distance
+from dasm.objective_parts.compared import Compared
 from dasm.objectives import Surroundings, gradient
-from dasm.objectives.gradient import Gradient, class_gradients, distance
+from dasm.objectives.gradient import Gradient
 from dasm.train import Recipe, Trainer
+from dasm.types import normalise
 
 
 def identity(shape):
@@ -300,3 +304,60 @@ def test_every_new_image_is_pushed_where_they_are_drawn_apart(blobs, trainer):
     _, moved = push(Gradient(**options), trainer, blobs, real, synthetic)
     _, pushed = push(Gradient(**options, frozen_batch=4), trainer, blobs, real, synthetic)
     assert (moved.flatten(2).abs().sum(2) == 0).any() and (pushed.flatten(2).abs().sum(2) > 0).all()
+
+
+@pytest.mark.parametrize("classes", ["loop", "batched"])
+@pytest.mark.parametrize("frozen_batch", [None, 3])
+def test_the_norm_penalty_adds_the_length_of_every_class_s_gradient(blobs, trainer, classes, frozen_batch):
+    """SDC's term by hand: over all convolution weights of a class at once, of the union where there is one."""
+    about = {"real_batch": 16, "network_images": 0, "classes": classes, "augmentation": ()}
+    parted = {} if frozen_batch is None else {"synthetic_batch": 2, "frozen_batch": frozen_batch}
+    real, synthetic = united(blobs)
+    plain, moved = push(Gradient(**about, **parted), trainer, blobs, real, synthetic)
+    value, pushed = push(Gradient(**about, **parted, norm_penalty=0.3), trainer, blobs, real, synthetic)
+    network = Gradient(**about).prepare(blobs, trainer, 0, Surroundings())
+    network.renew(0)
+    leaves, lengths = [pixels.detach().clone().requires_grad_() for pixels in synthetic.pixels], []
+    for label, batch in enumerate(replace(synthetic, pixels=leaves).draw(c, None, 0) for c in range(3)):
+        loss = F.cross_entropy(network.learner.network(batch), torch.full((len(batch),), label))
+        weights = [p for p in network.learner.network.parameters() if p.dim() == 4]
+        gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        lengths.append(sum(g.square().sum() for g in gradients).sqrt())
+    added = torch.stack(lengths).sum()
+    assert value - plain == pytest.approx(0.3 * added.item(), rel=1e-3)
+    by_hand = 0.3 * torch.stack(torch.autograd.grad(added, leaves))
+    torch.testing.assert_close(pushed - moved, by_hand, rtol=1e-2, atol=1e-3 * float(by_hand.abs().max()))
+
+
+def test_a_gradient_of_zero_has_a_length_without_a_slope():
+    weights = torch.zeros(4, 3, 2, 2, requires_grad=True)
+    value = Compared(metric="mse", classes=2, norm_penalty=1.0)([weights], [torch.zeros(4, 3, 2, 2)])
+    (slope,) = torch.autograd.grad(value, weights)
+    assert value == 0 and (slope == 0).all()
+
+
+def test_classes_have_a_length_each():
+    gradients = [torch.tensor([3.0, 0.0, 0.0, 1.0]).reshape(4, 1, 1, 1), torch.tensor([4.0, 0.0]).reshape(2, 1, 1, 1)]
+    nothing = [torch.zeros_like(g) for g in gradients]
+    value = Compared(metric="mse", classes=2, norm_penalty=2.0)(gradients, nothing)
+    assert value - distance(gradients, nothing, "mse") == pytest.approx(2 * (5 + 1))
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), 1e10])
+def test_a_norm_penalty_out_of_range_is_refused(value):
+    with pytest.raises(ConfigError, match=r"^norm_penalty must be in \[0, 1e9\], got"):
+        Gradient(norm_penalty=value)
+
+
+def test_the_norm_penalty_makes_images_easy(blobs, trainer):
+    """As many updates end in a set from which networks that know the real images have less to learn."""
+    others, lengths = [trainer.train(blobs, 100, stream)[-1] for stream in (77, 78)], {}
+    for penalty in (0.0, 30.0):
+        objective = Gradient(real_batch=16, network_images=32, inner_iterations=20, norm_penalty=penalty)
+        matching = Matching(objective=objective, trainer=trainer, factor=1, learning_rate=0.05)
+        initial = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+        pixels, _ = matching.optimise(initial, blobs, torch.ones(len(blobs)), iterations=60, planned_ipc=2, stream=4)
+        inputs, none = normalise(pixels, blobs.mean, blobs.std), identity((1, 8, 8))
+        gradients = [class_gradients(network, inputs[c], c, none) for network in others for c in range(3)]
+        lengths[penalty] = sum(float(torch.cat([g.flatten() for g in found]).norm()) for found in gradients)
+    assert lengths[30.0] < 0.6 * lengths[0.0]
