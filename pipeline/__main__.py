@@ -51,6 +51,8 @@ COMMANDS = {
         "ROOTS [JOBS]",
         "the study from so many root seeds, so many at a time, and their table",
     ),
+    "latex": ("pipeline.latex", "[STUDY]", "the tables of all reports, or one, for a paper: reports/<study>/table.tex"),
+    "site": ("pipeline.site", "", "one page over all reports, reports/index.html"),
     "roots": ("pipeline.roots", "FOLDER TABLE TABLE...", "one table of a study that was done from several root seeds"),
 }
 

@@ -34,6 +34,16 @@ def read(path: Path = Path("params.yaml")) -> dict[str, Any]:
     return values
 
 
+def of_study(name: str, root: Path = Path()) -> Path:
+    """Return where the parameters of a study are: of the one in force params.yaml, else where it is parked.
+
+    Raises:
+        ConfigError: params.yaml cannot be read.
+    """
+    inforce = value(read(root / "params.yaml"), "study") == name
+    return root / "params.yaml" if inforce else root / "studies" / name / "params.yaml"
+
+
 def value(params: Mapping[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any plain value
     """Return the value at a dotted path, such as `segment.s0`.
 
