@@ -32,9 +32,10 @@ STATED = {
         {"frequencies": 1024},
         PixelRule(kind="adamw", learning_rate=1e-3, momentum=0.9, decay=5e-4),
     ),  # 2502.20653
-    "mtt": (  # arXiv 2203.11932
+    "mtt": (  # arXiv 2203.11932; labels 2310.05773, weights left out 2408.03360
         {"student_steps": 20, "expert_epochs": 3, "min_start_epoch": 0, "max_start_epoch": 25, "step_size": 0.01}
-        | {"step_size_rate": 1e-5, "step_size_momentum": 0.5},
+        | {"step_size_rate": 1e-5, "step_size_momentum": 0.5}
+        | {"label_rate": None, "label_momentum": 0.9, "skipped_share": 0.0},
         replace(MATCHED, learning_rate=1000.0),
     ),
     "sre2l": (

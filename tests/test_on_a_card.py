@@ -128,21 +128,26 @@ def test_every_objective_stays_on_the_card(card, wide, objective):  # noqa: ARG0
     sequence(wide, objective=objective)
 
 
-def trajectories(trainer):
+FOLLOWED = {"mtt": {}, "mtt, learnt labels": {"label_rate": 2.0, "threshold": 10.0, "skipped_share": 0.25}}
+
+
+def trajectories(trainer, name):
     experts = Experts(trainer=trainer, number=1, epochs=3, prefix_steps=2)
-    return sequence(trainer, objective=MTT(expert_epochs=1, max_start_epoch=1, student_steps=3), experts=experts)
+    objective = MTT(expert_epochs=1, max_start_epoch=1, student_steps=3, **FOLLOWED[name])
+    return sequence(trainer, objective=objective, experts=experts)
 
 
-def test_trajectories_stay_on_the_card(card, wide):  # noqa: ARG001
-    trajectories(wide)
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_trajectories_stay_on_the_card(card, wide, name):  # noqa: ARG001
+    trajectories(wide, name)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", [*OBJECTIVES, "mtt"])
+@pytest.mark.parametrize("name", [*OBJECTIVES, *FOLLOWED])
 def test_on_a_gpu_every_objective_gives_the_same_bits_twice(wide, name):
     first, second = (
-        trajectories(wide) if name == "mtt" else sequence(wide, objective=OBJECTIVES[name]) for _ in range(2)
+        trajectories(wide, name) if name in FOLLOWED else sequence(wide, objective=OBJECTIVES[name]) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

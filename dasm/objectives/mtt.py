@@ -1,33 +1,38 @@
-"""Matching training trajectories (MTT, Cazenavette et al., CVPR 2022, arXiv 2203.11932), with DATM's ranges.
+"""Matching training trajectories (MTT, Cazenavette et al., CVPR 2022, arXiv 2203.11932), with parts of DATM and PAD.
 
 A student starts from an expert's weights after some epoch and takes a few steps on the synthetic images; it should end
 where the expert ended some epochs of real images later. Its step size is learned with the pixels. DATM (arXiv
-2310.05773) draws the epoch from a range that moves from easy to hard and skips students that end up too far away.
-Differences from MTT's and DATM's released code:
+2310.05773) draws the epoch from a range that moves from easy to hard, skips students that end up too far away, and
+learns soft labels. PAD (arXiv 2408.03360) leaves shallow layers out of the distance. Differences from released code:
 
 1. No ZCA whitening. Augmentation is in IDC's order, where DSA's released code applies one operation per batch.
 2. Pixels are put back into [0, 1] before every update, because segments are stored as 8-bit images; MTT never does.
 3. The expert is drawn anew at every iteration instead of run through.
 4. A skipped iteration (`threshold`) leaves the step size alone, but pixels coast on their momentum.
-5. The learned step size is recorded with the segment; every set is judged by the common protocol. Labels stay hard.
+5. The learned step size is recorded with the segment; every set is judged by the common protocol.
 6. A learned step size that falls to zero or below ends the segment with an error; there students then go uphill.
 7. The graph of one step at a time is in memory, and the gradient is exact all the same (`dasm.objective_parts.unroll`).
+8. Labels are hard by default (C9). Learnt ones are those of decoded images, so each is learnt with the image that
+   networks see; images that no expert is right about have a rule of their own (`dasm.objective_parts.labels`).
+9. Images start where every segment's do (A9), not only from those that an expert classifies correctly, as in DATM.
+10. In a union with frozen segments, the images of these keep the labels that they were frozen with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
 from dasm.augment import Operation
 from dasm.augment import draw as draw_transform
 from dasm.errors import at_least, require, within
-from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
+from dasm.objective_parts.labels import LearntLabels
+from dasm.objective_parts.traveller import Traveller
 from dasm.objective_parts.unroll import Journey, Step
 from dasm.objectives import Extras, Objective, State, Surroundings
 from dasm.pixels import PixelRule
@@ -55,6 +60,12 @@ class MTT(Objective):
         step_size: alpha of the student at the first iteration, in (0, 1e9] (0.01 in MTT).
         step_size_rate: learning rate of alpha, in [0, 1e9] (1e-5 in MTT); 0 keeps it fixed. Alpha has to stay > 0.
         step_size_momentum: of alpha's SGD, in [0, 1) (0.5 in MTT).
+        label_rate: learning rate of the logits of soft labels, in [0, 1e9] (2, 5 or 10 in DATM); 0 keeps what the
+            experts say. None, as in MTT, leaves labels hard.
+        label_momentum: of the logits' SGD, in [0, 1) (0.9 in DATM).
+        skipped_share: alpha, share of the weights that the distance leaves out, the first ones in the order of
+            `parameters()`, in [0, 1) (PAD, CIFAR-10: 0, 0.25, 0.25, 0.5, 0.75 at 1, 10, 50, 500, 1000 images per
+            class). Of p numbers floor(alpha p) are left out, be it in the middle of a layer, as in PAD's code.
         augmentation: of the student, drawn per image and step.
         unroll: `constant` recomputes every step's graph when it is needed, `full` keeps all of them. The gradient is
             the same.
@@ -71,6 +82,9 @@ class MTT(Objective):
     step_size: float = 0.01
     step_size_rate: float = 1e-5
     step_size_momentum: float = 0.5
+    label_rate: float | None = None
+    label_momentum: float = 0.9
+    skipped_share: float = 0.0
     augmentation: tuple[Operation, ...] = ("flip", "color", "crop", "scale", "rotate", "cutout")
     unroll: Literal["constant", "full"] = "constant"
 
@@ -78,8 +92,8 @@ class MTT(Objective):
         """Refuse values out of range."""
         at_least(self, 1, "student_steps", "expert_epochs", "expansion_end", "synthetic_batch")
         at_least(self, 0, "min_start_epoch")
-        within(self, "[0, 1)", "step_size_momentum")
-        within(self, "[0, 1e9]", "step_size_rate")
+        within(self, "[0, 1)", "step_size_momentum", "label_momentum", "skipped_share")
+        within(self, "[0, 1e9]", "step_size_rate", "label_rate")
         within(self, "(0, 1e9]", "step_size")
         first = self.max_start_epoch if self.current_max_start_epoch is None else self.current_max_start_epoch
         rule = "start epochs must be min_start_epoch < current_max_start_epoch <= max_start_epoch"
@@ -89,7 +103,7 @@ class MTT(Objective):
 
     @property
     def asks_prefix(self) -> bool:
-        return False
+        return self.label_rate is not None
 
     @property
     def epochs_needed(self) -> int:
@@ -106,7 +120,18 @@ class MTT(Objective):
         require(rows > self.epochs_needed, rule, rows - 1)
         weights = sum(parameter.numel() for parameter in network.parameters())
         require(width == weights, f"experts must have {weights} weights, as the matching network", width)
-        return _Student(network, experts, self.step_size)
+        labels = None
+        if self.label_rate is not None:
+            labels = LearntLabels(
+                network,
+                experts,
+                rate=self.label_rate,
+                momentum=self.label_momentum,
+                batch=self.synthetic_batch,
+                prefix=surroundings.prefix,
+                stream=rng.derive(stream, "labels"),
+            )
+        return Traveller(network, experts, self.step_size, labels)
 
     def distances(
         self,
@@ -116,33 +141,36 @@ class MTT(Objective):
         iteration: int,
         draw: int,
     ) -> Iterator[Float[Tensor, ""]]:
-        assert isinstance(state, _Student), "a state is only used by the objective that made it"
+        assert isinstance(state, Traveller), "a state is only used by the objective that made it"
         if state.rate.device.type == "cpu":
             state.check()  # a GPU would have to wait: there, whenever a checkpoint is written, and at the end
-        images = torch.cat([synthetic.draw(label, None, iteration) for label in range(len(synthetic.pixels))])
-        classes = torch.arange(len(synthetic.pixels), device=images.device)
+        images, labels = state.shown(synthetic, iteration)
         start, target = self._ends(state.experts, iteration, rng.generator(draw, "expert"))
         journey = Journey(
             network=state.network,
             start=brought(start, images.device),
             target=brought(target, images.device),
             images=images.detach(),
-            labels=classes.repeat_interleave(len(images) // len(classes)),
+            labels=labels,
             steps=self._steps(images, draw),
             rate=state.rate,
+            unmatched=int(self.skipped_share * len(start)),
         )
-        distance, pixels, slope = journey.constant() if self.unroll == "constant" else journey.full()
+        distance, pixels, slope, turn = journey.constant() if self.unroll == "constant" else journey.full()
         # Without asking a GPU whether it is: zeros, and everything stays as it was.
         skipped = None if self.threshold is None else distance > self.threshold
         # The gradient is known already: a scalar of that value with that gradient.
         carrier = (images * (pixels if skipped is None else pixels.masked_fill(skipped, 0))).sum()
         yield distance + (carrier - carrier.detach())
         state.learn(slope, self.step_size_rate, self.step_size_momentum, skipped)
+        if state.labels is not None and turn is not None:
+            state.labels.learn(turn, skipped)
 
-    def finish(self, state: State, images: LabelledImages) -> Extras:  # noqa: ARG002
-        assert isinstance(state, _Student), "a state is only used by the objective that made it"
+    def finish(self, state: State, images: LabelledImages) -> Extras:
+        assert isinstance(state, Traveller), "a state is only used by the objective that made it"
         state.check()
-        return Extras(learned_rate=float(state.rate))
+        labels = None if state.labels is None else state.labels.of(images)
+        return Extras(learned_rate=float(state.rate), soft_labels=labels)
 
     def start_epochs(self, iteration: int) -> range:
         """Return the epochs that a student may start from at an iteration."""
@@ -169,40 +197,3 @@ class MTT(Objective):
             (order, draw_transform(self.augmentation, len(order), (c, h, w), stream))
             for order, stream in zip(brought(torch.cat(orders), device).split(sizes), streams, strict=True)
         ]
-
-
-@final
-class _Student:
-    """The step size with its momentum, beside the experts and a network that lends its shape."""
-
-    def __init__(self, network: Classifier, experts: Sequence[Float[Tensor, "e p"]], rate: float) -> None:
-        self.network = network.train()
-        self.experts = experts
-        # Double, because its updates are far smaller than itself.
-        self.rate = torch.tensor(rate, dtype=torch.float64, device=next(network.parameters()).device)
-        self._velocity = torch.zeros_like(self.rate)
-        self._lowest = self.rate
-
-    def learn(
-        self, slope: Float[Tensor, ""], learning_rate: float, momentum: float, skipped: Bool[Tensor, ""] | None
-    ) -> None:
-        velocity = momentum * self._velocity + slope
-        rate = self.rate - learning_rate * velocity
-        if skipped is not None:
-            velocity, rate = torch.where(skipped, self._velocity, velocity), torch.where(skipped, self.rate, rate)
-        self._velocity, self.rate = velocity, rate
-        self._lowest = torch.minimum(self._lowest, rate)
-
-    def check(self) -> None:
-        """Refuse to go on once the step size has been zero or less: the pixels have learnt from students that climb."""
-        lowest = float(self._lowest)
-        rule = "objective: step_size of mtt must stay > 0 as it is learned"
-        require(lowest > 0, rule, lowest, "a smaller step_size_rate, or 0 to keep it")
-
-    def tensors(self) -> dict[str, Tensor]:
-        self.check()
-        return {"rate": self.rate, "velocity": self._velocity}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.rate, self._velocity = (tensors[name].to(self.rate) for name in ("rate", "velocity"))
-        self._lowest = self.rate

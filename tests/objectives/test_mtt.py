@@ -1,5 +1,9 @@
-"""Trajectory matching against a slow, plain restatement of MTT's equation, and one graph of all steps against none."""
+"""Trajectory matching against a slow, plain restatement of MTT's equation, and one graph of all steps against none.
 
+Labels that are learnt: `test_mtt_labels.py`.
+"""
+
+import math
 import weakref
 from dataclasses import replace
 
@@ -85,30 +89,37 @@ def cut(vector):
     return found
 
 
-def plain_distance(mtt, experts, pixels, blobs, rate, draw):
-    """The equation of the paper, step by step, weight tensor by weight tensor."""
+def plain_distance(mtt, experts, pixels, blobs, rate, draw, targets=None):
+    """The equation of the paper, step by step, weight tensor by weight tensor; labels are those of classes in turn."""
     generator = rng.generator(draw, "expert")
     number = int(torch.randint(len(experts), (), generator=generator))
     epoch = int(torch.randint(mtt.min_start_epoch, mtt.max_start_epoch, (), generator=generator))
     start, target = cut(experts[number][epoch]), cut(experts[number][epoch + mtt.expert_epochs])
     weights = [w.clone().requires_grad_() for w in start]
-    images, labels = torch.cat(pixels), torch.arange(3).repeat_interleave(len(pixels[0]))
+    images = torch.cat(pixels)
+    if targets is None:
+        targets = torch.eye(3, dtype=images.dtype).repeat_interleave(len(pixels[0]), 0)
     for step in range(mtt.student_steps):
         chosen = epoch_batch(len(images), mtt.synthetic_batch or len(images), step, rng.derive(draw, "order"))
         transform = draw_transform(mtt.augmentation, len(chosen), (1, 8, 8), rng.generator(draw, "student", step))
         logits = plain_logits(weights, transform((images[chosen] - blobs.mean.double()) / blobs.std.double()))
-        loss = -torch.stack([logits[i].log_softmax(0)[labels[j]] for i, j in enumerate(chosen)]).mean()
+        loss = -torch.stack([logits[i].log_softmax(0) @ targets[j] for i, j in enumerate(chosen)]).mean()
         gradients = torch.autograd.grad(loss, weights, create_graph=True)
         weights = [w - rate * g for w, g in zip(weights, gradients, strict=True)]
-    far = sum(((a - b) ** 2).sum() for a, b in zip(weights, target, strict=True))
-    return far / sum(((a - b) ** 2).sum() for a, b in zip(start, target, strict=True))
+    end, start, target = (torch.cat([part.flatten() for part in parts]) for parts in (weights, start, target))
+    matched = torch.arange(len(start)) >= math.floor(mtt.skipped_share * len(start))
+    return ((end - target) ** 2)[matched].sum() / ((start - target) ** 2)[matched].sum()
 
 
 @pytest.mark.parametrize("unroll", ["constant", "full"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"student_steps": 4, "synthetic_batch": 4, "augmentation": ("flip", "color", "crop", "cutout")}],
-    ids=["whole", "augmented batches"],
+    [
+        {},
+        {"student_steps": 4, "synthetic_batch": 4, "augmentation": ("flip", "color", "crop", "cutout")},
+        {"skipped_share": 0.5},
+    ],
+    ids=["whole", "augmented batches", "deep layers"],
 )
 def test_distance_and_both_gradients_equal_the_plain_equation(blobs, unroll, options):
     mtt = objective(unroll=unroll, step_size=0.1, step_size_rate=1.0, step_size_momentum=0.0, **options)
@@ -125,7 +136,7 @@ def test_distance_and_both_gradients_equal_the_plain_equation(blobs, unroll, opt
     torch.testing.assert_close(0.1 - state.rate, slope, rtol=1e-9, atol=0)
 
 
-def journey(network, steps=6, batch=4):
+def journey(network, steps=6, batch=4, **more):
     generator = torch.Generator().manual_seed(0)
     start = nn.utils.parameters_to_vector(network.parameters()).detach()
     images = torch.randn(7, 1, 8, 8, generator=generator, dtype=torch.float64)
@@ -135,23 +146,80 @@ def journey(network, steps=6, batch=4):
         start=start,
         target=start + 0.05 * torch.randn(start.shape, generator=generator, dtype=torch.float64),
         images=images,
-        labels=torch.tensor([0, 0, 1, 1, 2, 2, 0]),
         steps=[
             (torch.randperm(7, generator=generator)[:batch], draw_transform(kinds, batch, (1, 8, 8), generator))
             for _ in range(steps)
         ],
         rate=torch.tensor(0.3, dtype=torch.float64),
+        **{"labels": torch.tensor([0, 0, 1, 1, 2, 2, 0]), **more},
     )
 
 
+def soft(count=7, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, generator=generator, dtype=torch.float64).softmax(1)
+
+
+@pytest.mark.parametrize("more", [{}, {"labels": soft()}, {"labels": soft(), "unmatched": 50}], ids=str)
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_one_graph_per_step_gives_the_gradients_of_one_graph_of_all(batch_norm):
+def test_one_graph_per_step_gives_the_gradients_of_one_graph_of_all(batch_norm, more):
     network = with_batch_norm().double() if batch_norm else SMALL.network.build((1, 8, 8), 3, 0).double()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    way = journey(network)
+    way = journey(network, **more)
     for a, b in zip(way.constant(), way.full(), strict=True):
-        assert (a - b).norm() <= 1e-9 * b.norm() and b.norm() > 0
+        if a is b is None:
+            assert "labels" not in more, "classes have no slope"
+        else:
+            assert (a - b).norm() <= 1e-9 * b.norm() and b.norm() > 0
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()), "left alone"
+
+
+@pytest.mark.parametrize("unmatched", [0, 50])
+@pytest.mark.parametrize("unroll", ["constant", "full"])
+@pytest.mark.parametrize("what", ["labels", "images", "rate"])
+def test_slopes_are_what_a_small_change_makes(what, unroll, unmatched):
+    way = journey(SMALL.network.build((1, 8, 8), 3, 0).double(), labels=soft(), unmatched=unmatched)
+    found = getattr(way, unroll)()
+    slope = {"labels": found.labels, "images": found.pixels, "rate": found.rate}[what]
+    value = getattr(way, what)
+    change = torch.randn(value.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    up, down = (replace(way, **{what: value + sign * 1e-6 * change}).full().distance for sign in (1, -1))
+    assert float((slope * change).sum()) == pytest.approx(float(up - down) / 2e-6, rel=1e-5)
+
+
+def test_labels_that_leave_no_doubt_teach_what_classes_teach():
+    network = SMALL.network.build((1, 8, 8), 3, 0).double()
+    hard = journey(network)
+    sure = replace(hard, labels=F.one_hot(hard.labels, 3).double())
+    for a, b in zip(sure.constant()[:3], hard.constant()[:3], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("unroll", ["constant", "full"])
+def test_first_weights_that_are_left_out_may_go_anywhere(unroll):
+    """In numerator and denominator; the student learns them all the same."""
+    way = journey(SMALL.network.build((1, 8, 8), 3, 0).double(), unmatched=50)
+    astray = way.target.clone()
+    astray[:50] += 3
+    for a, b in zip(getattr(way, unroll)()[:3], getattr(replace(way, target=astray), unroll)()[:3], strict=True):
+        assert torch.equal(a, b)
+    fewer = replace(way, unmatched=49)
+    assert getattr(fewer, unroll)().distance != getattr(replace(fewer, target=astray), unroll)().distance
+    assert way.full().distance != replace(way, unmatched=0).full().distance
+
+
+@pytest.mark.parametrize(("share", "left_out"), [(0.0, 0), (0.25, 41), (0.5, 82), (0.75, 123), (0.999, 164)])
+def test_the_share_left_out_is_counted_in_numbers(blobs, share, left_out):
+    """PAD's shares of 165 numbers; 41 of them end in the middle of the second convolution's weights."""
+    assert SIZE == 165
+    mtt, (expert,) = objective(skipped_share=share, max_start_epoch=1), walks(1)
+    before, _, _ = once(mtt, blobs, synthetic(blobs), [expert])
+    for first, same in ((0, left_out > 0), (left_out - 1, left_out > 0), (left_out, False)):
+        if first >= 0:
+            astray = expert.clone()
+            astray[2, first] += 1  # where the expert ends
+            after, _, _ = once(mtt, blobs, synthetic(blobs), [astray])
+            assert bool(after == before) is same, first
 
 
 def peak_of_saved_tensors(work):
@@ -437,6 +505,10 @@ def test_experts_that_do_not_fit_are_refused(blobs):
         ("step_size", 0.0),
         ("step_size_rate", -1.0),
         ("step_size_momentum", 1.0),
+        ("label_rate", -1.0),
+        ("label_momentum", 1.0),
+        ("skipped_share", 1.0),
+        ("skipped_share", -0.1),
     ],
 )
 def test_values_out_of_range_are_refused(option, value):
@@ -445,7 +517,7 @@ def test_values_out_of_range_are_refused(option, value):
 
 
 def test_the_last_values_in_range_are_taken():
-    assert MTT(synthetic_batch=1, current_max_start_epoch=25, step_size_rate=0.0).synthetic_batch == 1
+    assert MTT(synthetic_batch=1, current_max_start_epoch=25, step_size_rate=0.0, label_rate=0.0).synthetic_batch == 1
 
 
 def test_a_network_of_the_right_kind_is_lent_in_training_mode(blobs):
