@@ -237,6 +237,32 @@ def test_the_arms_that_would_refute_are_those_of_a_study():
     assert found >= 6
 
 
+def test_the_field_s_methods_are_arms_of_a_study():
+    """What the guide says of each is accepted in a study that has what they ask for besides."""
+    (table,) = re.findall(r"\| method \| under \| options \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    rows = cells_of(table)
+    assert len(rows) >= 12
+    study = params.read(ROOT / "studies/zoo/params.yaml")
+    for number, (_, under, options) in enumerate(rows):
+        arm, kind = f"field-{number}", under.strip("`")
+        method = YAML(typ="safe").load(re.match(r"`(\{.*?\})`", options)[1])
+        network = {"trainer": {"network": {"norm": "batch"}}} if "sre2l" in options else {}
+        if "matching" in method:
+            method["matching"] |= network
+        tried = {
+            **study,
+            kind: [*study[kind], arm],
+            "method": {**study["method"], arm: method},
+            "benchmark": {**study["benchmark"], "arms": [*study["benchmark"]["arms"], arm]},
+            "experts": {**study["experts"], "epochs": 100},
+            "evaluator": {**study["evaluator"], "snapshots": 4},
+        }
+        parse(tried)
+        wrong = {**tried, "method": {**tried["method"], arm: {**method, "matchnig": 1}}}
+        with pytest.raises(ConfigError, match="matchnig"):
+            parse(wrong)
+
+
 @pytest.mark.parametrize(("number", "study", "least"), [(0, "controls", 15), (1, "labels", 5)])
 def test_the_verdicts_are_those_of_the_root_seeds(number, study, least):
     """Refuted unless the interval lies above zero, on test images at ten images per class."""
