@@ -24,16 +24,22 @@ from dasm.types import Segment
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def write_segment(path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]) -> None:
+def write_segment(
+    path: Path, segment: Segment, class_names: Sequence[str], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write one segment: a row per stored image, a PNG each; the footer holds its provenance and its hash.
 
     Soft labels are a column, and a learned step size is an entry of the footer, of those segments that have them.
+
+    Returns:
+        The provenance as it will be read, its hash `content` included.
     """
     meta = {**provenance, "class_names": list(class_names)}
-    meta |= {"content": content(segment, meta), "iterations": segment.iterations}
-    if segment.learned_rate is not None:
-        meta["learned_rate"] = segment.learned_rate
-    write_table(path, segment_columns(segment), "segment/2", meta)
+    meta["content"] = content(segment, meta)
+    own = {"iterations": segment.iterations, "learned_rate": segment.learned_rate}
+    plain = {name: value for name, value in own.items() if value is not None}
+    write_table(path, segment_columns(segment), "segment/2", meta | plain)
+    return meta
 
 
 def segment_columns(segment: Segment) -> dict[str, pa.Array]:

@@ -6,6 +6,7 @@ k classes, d features, j evaluators, f multi-formation factor.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any, final
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.errors import ConfigError, require
 
 
@@ -96,7 +98,7 @@ class LabelledImages:
 
     def members(self, label: int) -> Int64[Tensor, " b"]:
         """Return the indices of one class, in data order."""
-        return torch.nonzero(self.labels == label).flatten()
+        return self._by_class[label]
 
     def subset(self, indices: Int64[Tensor, " b"]) -> "LabelledImages":
         """Return the images at `indices`, in that order."""
@@ -107,6 +109,10 @@ class LabelledImages:
         """Return the set on another device."""
         held: dict[str, Any] = {name: getattr(self, name) for name in ("images", "labels", "mean", "std")}
         return replace(self, **{name: tensor.to(device) for name, tensor in (held | self._beside).items()})
+
+    @cached_property
+    def _by_class(self) -> tuple[Int64[Tensor, "..."], ...]:
+        return by_class(self.labels, self.num_classes)
 
     @property
     def _beside(self) -> dict[str, Tensor]:

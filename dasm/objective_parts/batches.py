@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dasm import rng
+from dasm.classes import by_class
 from dasm.errors import ConfigError
 from dasm.formation import decode, decoded_count
 from dasm.machine import ranks
@@ -51,9 +52,8 @@ class RealBatches:
         """Find what depends on the weights alone, on the CPU, and refuse a window that leaves a class empty."""
         weights = self.weights.cpu()
         kept = torch.nonzero(weights > 0).flatten()
-        labels = self.data.labels.cpu()[kept]
-        sizes = labels.bincount(minlength=self.data.num_classes).tolist()
-        for label, members in enumerate(kept[labels.argsort(stable=True)].split(sizes)):
+        for label, places in enumerate(by_class(self.data.labels.cpu()[kept], self.data.num_classes)):
+            members = kept[places]
             if not len(members):
                 raise ConfigError(f"window: must keep images of every class, got none of class {label}")
             self._members[label] = members

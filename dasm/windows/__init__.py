@@ -8,6 +8,7 @@ from typing import final
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.errors import at_least, require
 
@@ -119,9 +120,9 @@ def edges(weights: Float[Tensor, " n"], rank: Float[Tensor, " n"], labels: Int64
     The upper edge is exclusive: a window that keeps every image is (0, 1).
     """
     lower, upper = [], []
-    for label in labels.unique().tolist():
-        mine = labels == label
-        kept = rank[mine & (weights >= weights[mine].max() / 2)]
+    for mine in filter(len, by_class(labels)):
+        own = weights[mine]
+        kept = rank[mine[own >= own.max() / 2]]
         lower.append(float(kept.min()))
-        upper.append(float(kept.max()) + 1 / int(mine.sum()))
+        upper.append(float(kept.max()) + 1 / len(mine))
     return sum(lower) / len(lower), sum(upper) / len(upper)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.errors import within
 from dasm.windows import Progress, Window
@@ -37,9 +38,9 @@ class Anchor(Window):
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
         weights = self.window(difficulty, progress).double()
-        for label in difficulty.labels.unique().tolist():
-            mine = difficulty.labels == label
+        for mine in filter(len, by_class(difficulty.labels)):
             # Weights of mean 1 in every class, so that a window that keeps every image stays one without a window.
-            mean = weights[mine].mean()
-            weights[mine] = (1 - self.share) * weights[mine] / torch.where(mean > 0, mean, 1.0) + self.share
+            own = weights[mine]
+            mean = own.mean()
+            weights[mine] = (1 - self.share) * own / torch.where(mean > 0, mean, 1.0) + self.share
         return weights.float()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.errors import within
 from dasm.windows import Progress, Window, inside, require_room
@@ -40,8 +41,7 @@ class Frontier(Window):
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:  # noqa: ARG002
         lower = torch.zeros_like(difficulty.rank)
         room = max(0.0, 1 - self.width - self.skip_hardest)
-        for label in difficulty.labels.unique().tolist():
-            mine = difficulty.labels == label
+        for mine in filter(len, by_class(difficulty.labels)):
             right = float(difficulty.right[mine].double().mean())
             lower[mine] = min(max(right - self.lead * self.width, 0.0), room)
         return inside(difficulty.rank, lower, lower + self.width)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.windows import Progress, Window, require_room, whole
 
@@ -37,8 +38,7 @@ class Random(Window):
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
         weights, rank = torch.zeros(len(difficulty.labels)), difficulty.rank
-        for label in difficulty.labels.unique().tolist():
-            mine = torch.nonzero(difficulty.labels == label).flatten()
+        for label, mine in enumerate(by_class(difficulty.labels)):
             room = whole((1 - self.skip_hardest) * len(mine))
             count = min(room, whole(self.width * len(mine)))
             generator = rng.generator(progress.stream, "random", label)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.errors import within
 from dasm.windows import Progress, Window, whole
@@ -48,8 +49,7 @@ class Residual(Window):
         # 0 for candidates, 1 for the others that the reference knows, 2 for the rest.
         turn = 2 - known.long() - candidate.long()
         rank = difficulty.rank
-        for label in difficulty.labels.unique().tolist():
-            mine = torch.nonzero(difficulty.labels == label).flatten()
+        for mine in by_class(difficulty.labels):
             wanted = max(whole(self.share * int(candidate[mine].sum())), whole(self.least * len(mine)))
             order = mine[torch.argsort(turn[mine] + rank[mine])]
             weights[order[:wanted]] = 1.0

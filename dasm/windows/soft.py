@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dasm.classes import by_class
 from dasm.difficulty import Difficulty
 from dasm.errors import require
 from dasm.windows import Progress, Window
@@ -35,13 +36,13 @@ class Soft(Window):
         require(self.spread > 0, "spread must be > 0", self.spread)
 
     def __call__(self, difficulty: Difficulty, progress: Progress) -> Float[Tensor, " n"]:
-        box, rank = self.window(difficulty, progress).double(), difficulty.rank
-        weights = torch.zeros_like(rank)
-        for label in difficulty.labels.unique().tolist():
-            mine = difficulty.labels == label
-            if not box[mine].any():
+        boxes, ranks = self.window(difficulty, progress).double(), difficulty.rank
+        weights = torch.zeros_like(ranks)
+        for mine in filter(len, by_class(difficulty.labels)):
+            box, rank = boxes[mine], ranks[mine]
+            if not box.any():
                 continue  # a class too small for the wrapped window; whoever draws from it refuses it
-            middle = (box[mine] * rank[mine]).sum() / box[mine].sum()
-            width = (box[mine] > 0).double().mean()
-            weights[mine] = torch.exp(-((rank[mine] - middle) / (self.spread * width)).square() / 2)
+            middle = (box * rank).sum() / box.sum()
+            width = (box > 0).double().mean()
+            weights[mine] = torch.exp(-((rank - middle) / (self.spread * width)).square() / 2)
         return weights.float()

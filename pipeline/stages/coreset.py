@@ -33,9 +33,9 @@ def main(arm: str) -> None:
         )
         factor = params.value(study, "matching.factor")
         made = list(coreset.segments(real, sets.sizes(study), factor=factor, seed=seed, guide=guide))
-        files, before = sets.settled(arm, "coreset", coreset), None
+        files, before, chain = sets.settled(arm, "coreset", coreset), None, None
         for segment in made:
             folder = layout.distilled(arm, segment.index + 1)
             recipe = recipes.picked(study, arm, segment.ipc) | files
-            write_state(folder, before, segment, real, arm=arm, recipe=recipe)
+            chain = write_state(folder, before, segment, real, arm=arm, recipe=recipe, chain=chain)
             before = folder

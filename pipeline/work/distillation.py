@@ -16,7 +16,7 @@ from dasm.plugins import build, modules_of
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.storage import lineage
 from dasm.storage.trajectories import Trajectories
-from dasm.tables import read_segment, read_segments, read_window
+from dasm.tables import read_chain, read_segment, read_window, segment_files
 from dasm.train import Trainer
 from dasm.types import LabelledImages, Segment
 from pipeline import layout, methods, params
@@ -47,7 +47,8 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
     before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
-    prefix = [] if joint else read_segments(before)
+    chain = [] if joint else read_chain(segment_files(before))
+    prefix = [segment for segment, _ in chain]
     weights, rank = read_window(layout.difficulty(arm, k)) if windowed else (torch.ones(len(real)), None)
     follows = matching.objective.needs_experts
     experts = recipes.followed(study, first=not prefix) if follows else None
@@ -87,6 +88,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
             arm=arm,
             recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=experts),
             scores=None if rank is None else lineage.fingerprint("window", {"weights": weights, "rank": rank}),
+            chain=chain,
         )
         twins.record(entry, work, [after / f"s{segment.index}.parquet"])
     resume.remove()

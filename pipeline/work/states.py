@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dasm.storage.files import write_json
+from dasm.storage.lineage import Lineage
 from dasm.tables import read_chain, segment_files, write_segment
 from dasm.types import LabelledImages, Segment
 from pipeline import params
@@ -21,7 +22,8 @@ def write_state(
     arm: str,
     recipe: Mapping[str, Any],
     scores: str | None = None,
-) -> None:
+    chain: Lineage | None = None,
+) -> Lineage:
     """Write a state: the files of the state before it, byte for byte, and the new segment beside them.
 
     The new file names the segment that it follows by its hash, so that a state of parts of different sets is refused.
@@ -34,10 +36,14 @@ def write_state(
         arm: whose state it is.
         recipe: parameters that the segment depends on (`pipeline.work.recipes`).
         scores: hash of the window and ranks that the segment was distilled against, if there were any.
+        chain: what `before` holds, from whoever has read or written it: to decode it again may take minutes.
+
+    Returns:
+        What the new state holds: every segment, each with its provenance.
     """
     folder.mkdir(parents=True, exist_ok=True)
     earlier = segment_files(before) if before else []
-    chain = read_chain(earlier)
+    chain = read_chain(earlier) if chain is None else chain
     for file in earlier:
         shutil.copyfile(file, folder / file.name)
     provenance = {
@@ -49,14 +55,15 @@ def write_state(
         "recipe": dict(recipe),
         "params": params.digest(recipe),
     }
-    write_segment(folder / f"s{segment.index}.parquet", segment, real.class_names, provenance)
-    whole = [*(one for one, _ in chain), segment]
+    written = write_segment(folder / f"s{segment.index}.parquet", segment, real.class_names, provenance)
+    whole = [*chain, (segment, written)]
     summary = {
         "segments": len(whole),
-        "images_per_class": sum(segment.ipc for segment in whole),
-        "iterations": sum(segment.iterations for segment in whole),
+        "images_per_class": sum(segment.ipc for segment, _ in whole),
+        "iterations": sum(segment.iterations for segment, _ in whole),
     }
     write_json(folder / "state.json", summary)
+    return whole
 
 
 def read_summary(folder: Path) -> dict[str, int]:

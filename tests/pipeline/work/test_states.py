@@ -4,11 +4,12 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from dasm.errors import ConfigError
 from dasm.tables import read_chain, segment_files
 from pipeline import params
-from pipeline.work import recipes
+from pipeline.work import recipes, states
 from pipeline.work.states import write_state
 from tests.conftest import make_blobs
 from tests.graph import ROOT
@@ -18,8 +19,8 @@ REAL = make_blobs(4, seed=0, classes=2)
 RECIPE = {"seed": 0, "segment": {"ipc": 2, "iterations": 7}}
 
 
-def grow(root, states, **more):
-    for n in range(states):
+def grow(root, count, **more):
+    for n in range(count):
         before = root / str(n) if n else None
         segment = stored_images(n, channels=1)
         write_state(root / str(n + 1), before, segment, REAL, arm="dasm", recipe=RECIPE, **more)
@@ -58,6 +59,21 @@ def test_a_file_says_whom_it_follows_and_what_it_was_made_with(tmp_path):
     assert (second["arm"], second["scores"]) == ("dasm", "abc")
     assert second["class_names"] == list(REAL.class_names)
     assert second["mean"] == REAL.mean.tolist() and second["std"] == REAL.std.tolist()
+
+
+def test_a_state_grows_from_what_was_read_or_written_as_from_its_files(tmp_path, monkeypatch):
+    grow(tmp_path / "a", 3)
+    with monkeypatch.context() as blind:
+        blind.setattr(states, "read_chain", None)  # nothing is decoded again
+        before, whole = None, []
+        for n in range(3):
+            segment, folder = stored_images(n, channels=1), tmp_path / "b" / str(n + 1)
+            whole = write_state(folder, before, segment, REAL, arm="dasm", recipe=RECIPE, chain=whole)
+            before = folder
+    assert digests(tmp_path / "b") == digests(tmp_path / "a")
+    found = read_chain(segment_files(tmp_path / "a/3"))
+    assert [provenance for _, provenance in whole] == [provenance for _, provenance in found]
+    assert all(torch.equal(ours.images, theirs.images) for (ours, _), (theirs, _) in zip(whole, found, strict=True))
 
 
 def test_a_joint_state_follows_nothing(tmp_path):
