@@ -331,6 +331,18 @@ def test_what_the_guide_says_of_rates_on_cifar10_is_in_the_report():
             assert cell == written(turned(found.loc[arm, split])), (arm, split)
 
 
+def test_what_the_guide_says_of_segments_at_their_best_rate_is_in_the_table_of_root_seeds():
+    (table,) = re.findall(r"\| three root seeds \| what it is \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    found = pd.read_csv(ROOT / "reports/cifar10-lead/roots-paired.csv")
+    assert {*found["n"]} == {3}
+    found = found[found["arm"] == "static-start-10"].set_index(["minus", "split"])
+    rows = {arm.strip("`"): cells for arm, _, *cells in cells_of(table)}
+    assert rows.keys() == {minus for minus, _ in found.index} - {"full"}
+    for arm, cells in rows.items():
+        for split, cell in zip(("test", "validation"), cells, strict=True):
+            assert cell == written(found.loc[arm, split]), (arm, split)
+
+
 def test_what_the_guide_says_of_segments_on_cifar10_is_in_the_table_of_root_seeds():
     (table,) = re.findall(r"\| asked \| of three root seeds \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
     columns = {}

@@ -10,7 +10,7 @@ from torch import nn
 
 from dasm.augment import draw
 from dasm.errors import ConfigError
-from dasm.objectives.gradient import class_gradients, distance
+from dasm.objective_parts.classwise import class_gradients, distance
 from tests.handmade import DASM
 from tests.networks.versions import NAMES, VARIANTS, made, narrow, noise, smallest_side, variant_id
 

@@ -243,7 +243,7 @@ def test_code_concerns_the_stages_that_import_it(project):
 
 
 def test_the_report_is_made_of_the_templates_that_it_includes_and_of_no_other():
-    """Cards and tables of root seeds are written without it."""
+    """Cards, tables of root seeds and the page over all reports are written without it."""
     folder, used, todo = ROOT / "pipeline/reporting", {"report.html", "table.md"}, ["report.html", "table.md"]
     while todo:
         tree = Environment().parse((folder / todo.pop()).read_text())
