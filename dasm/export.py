@@ -48,8 +48,7 @@ def write_parquet(path: Path, distilled: DistilledSet) -> None:
     columns = [pa.table(segment_columns(segment)) for segment in distilled.segments]
     # Columns that only some segments have are null in the others.
     whole = pa.concat_tables(columns, promote_options="default")
-    joined = {name: whole[name].combine_chunks() for name in whole.column_names}
-    write_table(path, joined, "set/1", distilled.description())
+    write_table(path, {name: whole[name] for name in whole.column_names}, "set/1", distilled.description())
 
 
 def write_safetensors(path: Path, distilled: DistilledSet) -> None:

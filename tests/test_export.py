@@ -85,6 +85,15 @@ def test_a_prefix_of_an_export_is_the_export_of_the_prefix(tmp_path, form):
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
+def test_columns_of_segments_are_joined_by_whoever_writes_them(tmp_path, monkeypatch):
+    """Group by group: whole columns of more than 2 GiB cannot be."""
+    write_chain(tmp_path, [stored_images(k) for k in range(3)])
+    written = []
+    monkeypatch.setattr("dasm.export.write_table", lambda _, columns, *__: written.append(columns))
+    write_parquet(tmp_path / "set.parquet", dasm.load(tmp_path))
+    assert {column.num_chunks for column in written[0].values()} == {3}
+
+
 def test_the_same_set_gives_the_same_bytes_every_time(tmp_path):
     """Several keys of safetensors' metadata would come in a random order."""
     data = dasm.load(exported(tmp_path, [stored_images(0), stored_images(1)]))

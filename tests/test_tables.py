@@ -22,6 +22,7 @@ from dasm.tables import (
     read_segment,
     read_segments,
     read_window,
+    segment_columns,
     write_difficulty,
     write_segment,
 )
@@ -188,6 +189,27 @@ def test_many_bytes_of_images_are_written_in_groups_that_can_be_read(tmp_path, m
     columns = ["image", "label"]
     left, right = (artefacts.read_parquet(tmp_path / f"{name}.parquet", columns) for name in ("one", "many"))
     assert left.equals(right)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 8, 9])
+def test_a_table_has_the_same_bytes_however_many_pieces_its_columns_are_in(tmp_path, monkeypatch, groups):
+    """Those of pieces joined to whole columns, which cannot be done where a column has more than 2 GiB."""
+    parts = [pa.table(segment_columns(segment(index, factor=factor))) for index, factor in ((0, 2), (1, 2), (2, 1))]
+    parts[1] = parts[1].append_column(
+        "soft_labels", pa.array([[[0.25, 0.75]] * 4] * 4, pa.list_(pa.list_(pa.float32())))
+    )
+    whole = pa.concat_tables(parts, promote_options="default")
+    joined = whole.combine_chunks()
+    monkeypatch.setattr(parquet, "_GROUP", joined.nbytes // groups + 1 if groups < 9 else 1)
+    for name, table in (("pieces", whole), ("joined", joined)):
+        columns = {name: table[name] for name in table.column_names}
+        write_table(tmp_path / name, columns, "set/1", {"class_names": NAMES})
+    rows = -(-len(joined) // -(-joined.nbytes // parquet._GROUP))
+    footer = pq.read_schema(tmp_path / "joined").metadata
+    pq.write_table(joined.replace_schema_metadata(footer), tmp_path / "plain", compression="zstd", row_group_size=rows)
+    assert whole["image"].num_chunks == 3 and pq.ParquetFile(tmp_path / "pieces").num_row_groups == -(-12 // rows)
+    files = {name: (tmp_path / name).read_bytes() for name in ("pieces", "joined", "plain")}
+    assert files["pieces"] == files["joined"] == files["plain"]
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.5, -1])

@@ -141,8 +141,10 @@ class SRe2L(Objective):
 
 def one_of_each(synthetic: SyntheticBatches, classes: range, number: int) -> Float[Tensor, "k c h w"]:
     """Return decoded training image `number` of each of these classes, normalised, differentiable in the pixels."""
-    chosen = torch.arange(number, number + 1, device=synthetic.pixels[0].device)
-    images = [decode(synthetic.pixels[label], synthetic.factor, chosen) for label in classes]
+    # Decoded from the one stored image that holds it: number t * m + i is tile t of stored image i.
+    tile, row = divmod(number, len(synthetic.pixels[0]))
+    chosen = torch.arange(tile, tile + 1, device=synthetic.pixels[0].device)
+    images = [decode(synthetic.pixels[label][row : row + 1], synthetic.factor, chosen) for label in classes]
     return normalise(torch.cat(images), synthetic.mean, synthetic.std)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 
-def features(columns: Mapping[str, pa.Array], class_names: Sequence[str]) -> dict[str, Any]:
+def features(columns: Mapping[str, pa.Array | pa.ChunkedArray], class_names: Sequence[str]) -> dict[str, Any]:
     """Return the features of a table by column: `image` holds encoded images, `label` classes, the rest what it is."""
     found: dict[str, Any] = {}
     for name, array in columns.items():

@@ -30,15 +30,28 @@ def readable(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: must be a readable Parquet file ({str(error).splitlines()[0]})") from error
 
 
-def write_table(path: Path, columns: Mapping[str, pa.Array], schema: str, meta: Mapping[str, Any]) -> None:
+def write_table(
+    path: Path, columns: Mapping[str, pa.Array | pa.ChunkedArray], schema: str, meta: Mapping[str, Any]
+) -> None:
     """Write a Parquet file whose footer names its schema (`dasm.schema`) and provenance (`dasm.meta`, JSON)."""
     footer = {"dasm.schema": schema, "dasm.meta": json.dumps(dict(meta), sort_keys=True)}
     if "class_names" in meta and "image" in columns:
         footer["huggingface"] = json.dumps({"info": {"features": features(columns, meta["class_names"])}})
     table = pa.table(dict(columns)).replace_schema_metadata(footer)
     groups = -(-table.nbytes // _GROUP) if "image" in columns else 1
-    rows = max(1, -(-len(table) // groups)) if groups > 1 else None
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", row_group_size=rows))
+    write_atomically(path, lambda temporary: _write(temporary, table, groups))
+
+
+def _write(path: Path, table: pa.Table, groups: int) -> None:
+    if groups <= 1:
+        # In one piece: where the pieces of a column end would show in the bytes of the file.
+        pq.write_table(table.combine_chunks(), path, compression="zstd")
+        return
+    rows = max(1, -(-len(table) // groups))
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        for start in range(0, len(table), rows):
+            # Of one group: a piece of a column holds no more than 2 GiB.
+            writer.write_table(table.slice(start, rows).combine_chunks(), row_group_size=rows)
 
 
 def read_table(path: Path, *schemas: str) -> tuple[pa.Table, dict[str, Any]]:

@@ -9,12 +9,14 @@ from torch import nn
 
 from dasm import rng
 from dasm.errors import ConfigError
+from dasm.formation import decode
 from dasm.matching import Matching
 from dasm.networks import Classifier, Network, predict
 from dasm.networks.convnet import ConvNet
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
 from dasm.objectives import Surroundings
-from dasm.objectives.sre2l import SRe2L, of_window, remembered
+from dasm.objectives import sre2l as module
+from dasm.objectives.sre2l import SRe2L, of_window, one_of_each, remembered
 from dasm.pixels import PixelRule
 from dasm.segments import SegmentPlan, decoded, distil_segment
 from dasm.storage.checkpoint import Checkpoint
@@ -133,6 +135,28 @@ def test_a_batch_is_one_image_of_every_class(blobs, factor, most, parts, monkeyp
     splits = [list(range(3))[sum(parts[:i]) : sum(parts[: i + 1])] for i in range(len(parts))]
     assert seen == splits * (2 * factor**2)
     assert (touched == 1).all(), "every pixel of every image once"
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_an_image_is_decoded_alone_to_the_same_bits_with_the_same_gradient(factor, monkeypatch):
+    """Of 7 x 9 pixels, which the factors do not divide; a class of four images is never decoded whole."""
+    generator, seen = torch.Generator().manual_seed(factor), []
+    pixels = [torch.rand(4, 2, 7, 9, generator=generator).requires_grad_() for _ in range(3)]
+    mean, std = torch.rand(2, 2, generator=generator) + 0.5
+    batches = SyntheticBatches(pixels=pixels, factor=factor, mean=mean, std=std, stream=0)
+    monkeypatch.setattr(module, "decode", lambda stored, *more: (seen.append(len(stored)), decode(stored, *more))[1])
+    ours, theirs = (PixelRule(kind="adam", learning_rate=0.1).start(pixels, 4, 1, std) for _ in range(2))
+    for number in range(4 * factor**2):
+        push = torch.randn(2, 2, 7, 9, generator=generator)
+        alone = one_of_each(batches, range(1, 3), number)
+        chosen = torch.tensor([number])
+        whole = normalise(torch.cat([decode(images, factor, chosen) for images in pixels[1:]]), mean, std)
+        assert torch.equal(alone, whole)
+        for optimiser, images in ((ours, alone), (theirs, whole)):
+            optimiser.accumulate((images * push).sum())
+    for a, b in zip(ours._gradient, theirs._gradient, strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+    assert seen == [1] * (2 * 4 * factor**2) and ours._gradient[1].all()
 
 
 def test_a_batch_has_one_augmentation(blobs, monkeypatch):
