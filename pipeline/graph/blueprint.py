@@ -23,7 +23,20 @@ from pipeline.graph.sources import closure, digests
 from pipeline.study import KINDS, Study, parse
 
 # Of the report; no Python, so no import leads to them.
-_TEMPLATES = ("*.css", "[!o]*.html", "table.md", "means.md", "ranking.md")  # overview.html is of `pipeline site`
+_TEMPLATES = (
+    "report.css",
+    "report.html",
+    "accuracy.html",
+    "cost.html",
+    "diagnosis.html",
+    "difficulty.html",
+    "macros.html",
+    "ranking.html",
+    "segments.html",
+    "table.md",
+    "means.md",
+    "ranking.md",
+)
 
 
 def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str, str]:

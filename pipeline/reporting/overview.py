@@ -11,9 +11,7 @@ from pipeline.names import FULL
 from pipeline.reporting import rows
 
 _SETUP = re.compile(r"(?:Put|Switch) [^.]*(?:\.[^.\s][^.]*)*\.\s*")  # "Put train.parquet into data/cifar10."
-_REPORT: dict[str, type] = {"network": str, "arm": str, "prefix_ipc": int, "validation_mean": float, "mean": float}
-_ROOTS: dict[str, type] = {**_REPORT, "test_mean": float, "n": int}
-del _ROOTS["mean"]
+_BOTH: dict[str, type] = {"network": str, "arm": str, "prefix_ipc": int, "validation_mean": float, "n": int}
 _KEYS = ["network", "arm", "prefix_ipc"]
 
 
@@ -65,11 +63,10 @@ def entries(root: Path) -> list[Entry]:
 def _entry(folder: Path, source: Path) -> Entry:
     study = params.read(source)
     several = (folder / "roots.csv").is_file()
-    table = rows.read(
-        folder / ("roots.csv" if several else "table.csv"), "table.csv", _KEYS, _ROOTS if several else _REPORT
-    )
+    file, test = ("roots.csv", "test_mean") if several else ("table.csv", "mean")
+    table = rows.read(folder / file, file, _KEYS, {**_BOTH, test: float})
     here = table[table["network"] == table["network"].iloc[0]]
-    sets, test = here[here["arm"] != FULL], "test_mean" if several else "mean"
+    sets = here[here["arm"] != FULL]
     largest = sets[sets["prefix_ipc"] == sets["prefix_ipc"].max()]
     best = largest[largest["validation_mean"] == largest["validation_mean"].max()]
     return Entry(
