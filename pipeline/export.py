@@ -82,14 +82,15 @@ def _check_recipe(study: Mapping[str, Any], arm: str, state: int, distilled: Dis
 
 
 def _recipes(study: Mapping[str, Any], arm: str, state: int) -> list[dict[str, Any]]:
-    plans = [methods.plan(study, arm, k) for k in range(state)]
+    plans = [methods.distilled_plan(study, arm, k) for k in range(state)]
     if arm in study["coresets"]:
         files = sets.recorded(arm, "coreset")
         return [recipes.picked(study, arm, plan["ipc"]) | files for plan in plans]
     follows = methods.section(study, arm, "matching", Matching).objective.needs_experts
-    if methods.is_joint(study, arm):
-        plans = [methods.whole_plan(study, arm, state - 1)]
-    followed = [recipes.followed(study, first=k == 0) if follows else None for k in range(len(plans))]
+    joint = methods.is_joint(study, arm)
+    if joint and not methods.is_once(study, arm):
+        plans = plans[-1:]
+    followed = [recipes.followed(study, first=joint or k == 0) if follows else None for k in range(len(plans))]
     return [
         recipes.distilled(study, arm, plan["ipc"], plan["iterations"], experts=experts)
         for plan, experts in zip(plans, followed, strict=True)

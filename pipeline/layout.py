@@ -11,6 +11,9 @@ FULL = Path("data/results/full.parquet")
 DIAGNOSIS = Path("data/diagnosis")
 LABELLER = Path("data/labeller")
 
+#: Inside the folder of a state: segments that later states add, of a set that was distilled at once and is cut.
+AHEAD = "ahead"
+
 
 def evaluators(arm: str, state: int) -> Path:
     """Return the folder of the networks of one state; at state 0 it is empty, and `TEACHERS` are scored."""

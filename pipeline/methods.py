@@ -17,6 +17,9 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "coresets": ("coreset",),
 }
 
+#: What `joint` says of an arm whose prefixes are cut from its whole set.
+ONCE = "once"
+
 _MOST_EFFORT = 1_000_000  # for each iteration of the study
 # Options that make no difference where nothing has been distilled yet.
 _LATER = {"evaluator": ("steps", "start", "order", "images"), "experts": ("prefix_steps", "prefix_recipe")}
@@ -55,14 +58,35 @@ def whole_plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:
     return {key: sum(one[key] for one in plans) for key in ("ipc", "iterations")}
 
 
+def distilled_plan(study: Mapping[str, Any], arm: str, k: int) -> dict[str, int]:
+    """Return `ipc` and `iterations` of what an arm distils after state k: a segment, or a joint one the whole prefix.
+
+    An arm whose joint set is made once distils all of it after state 0, and cuts it.
+    """
+    if not is_joint(study, arm):
+        return plan(study, arm, k)
+    return whole_plan(study, arm, len(params.value(study, "chain")) - 1 if is_once(study, arm) else k)
+
+
 def effort(study: Mapping[str, Any], arm: str) -> float:
     """Return how many iterations an arm makes for each one of the study; objectives cost differently by iteration."""
     return float(_departures(study, arm).get("effort", 1.0))
 
 
+def joint(study: Mapping[str, Any], arm: str) -> bool | str:
+    """Return whether an arm distils all images of a set at once: every prefix anew, or the whole set alone (`ONCE`)."""
+    found: bool | str = _departures(study, arm).get("joint", False)
+    return found
+
+
 def is_joint(study: Mapping[str, Any], arm: str) -> bool:
-    """Return whether an arm distils every prefix at once instead of segment by segment."""
-    return bool(_departures(study, arm).get("joint", False))
+    """Return whether an arm distils all images of a set at once instead of segment by segment."""
+    return bool(joint(study, arm))
+
+
+def is_once(study: Mapping[str, Any], arm: str) -> bool:
+    """Return whether a joint arm distils the whole set alone, and its prefixes are the first images of that."""
+    return joint(study, arm) == ONCE
 
 
 def at_first(block: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -98,14 +122,15 @@ def check(study: Mapping[str, Any]) -> None:
             raise ConfigError(f"method.{arm}: must be a mapping, got {change!r}")
         distilled = ("effort", "joint") if groups[arm] != "coresets" else ()
         # A joint arm has one window, that of state 0, and so nobody to ask again.
-        alone = groups[arm] == "arms" and change.get("joint") is True
+        alone = groups[arm] == "arms" and is_joint(study, arm)
         blocks = tuple(name for name in BLOCKS[groups[arm]] if not (alone and name == "evaluator"))
         allowed, kind = (*blocks, *distilled, "note"), f"joint {groups[arm]}" if alone else groups[arm]
         for key in change:
             if key not in allowed:
                 raise ConfigError(f"method.{arm}: no option called {key!r} ({kind} have {', '.join(allowed)})")
-        if not isinstance(change.get("joint", False), bool):
-            raise ConfigError(f"method.{arm}.joint: must be true or false, got {change['joint']!r}")
+        said = change.get("joint", False)
+        known = isinstance(said, bool) or said == ONCE
+        require(known, f"method.{arm}.joint: must be true, false or {ONCE}", said)
         share = change.get("effort", 1.0)
         number = isinstance(share, int | float) and not isinstance(share, bool)
         require(number and 0 < share <= _MOST_EFFORT, f"method.{arm}.effort: must be in (0, {_MOST_EFFORT}]", share)

@@ -81,7 +81,7 @@ def write(study: Mapping[str, Any], folder: Path = layout.BLUEPRINT) -> dict[str
                     follows = built.objective.needs_experts
                     shared |= follows
                     parts[f"arms/{arm}/matching"] |= {
-                        "joint": methods.is_joint(study, arm),
+                        "joint": methods.joint(study, arm),
                         "effort": methods.effort(study, arm),
                     }
                     parts |= _prefixes(whole, study, arm)
@@ -117,13 +117,16 @@ def _experts(whole: Study, study: Mapping[str, Any], arm: str, follows: bool) ->
 
 
 def _prefixes(whole: Study, study: Mapping[str, Any], arm: str) -> dict[str, dict[str, Any]]:
-    # A segment is part of all that follow; a joint prefix is part of nothing.
+    # A segment is part of all that follow; a joint prefix is part of nothing, unless all are cut from one set.
     wanted = {*whole.benchmark.states, len(whole.chain)}
     joint, parts = methods.is_joint(study, arm), {}
     for link in whole.chain:
         # A joint prefix is as large as all its segments together, whatever shorter ones came to.
-        size = {"plan": methods.whole_plan(study, arm, link.k)} if joint else {}
+        size: dict[str, Any] = {"plan": methods.distilled_plan(study, arm, link.k)} if joint else {}
         due = link.next in wanted or not joint
+        if methods.is_once(study, arm):
+            due = link == whole.chain[0]
+            size = size | {"cut": sets.sizes(study)} if due else {}
         parts[f"arms/{arm}/prefix/{link.next}"] = {**_part(None, None), "due": due, **size}
     return parts
 

@@ -94,7 +94,7 @@ def pictures(root: Path, scope: Scope, states: States) -> dict[str, Any]:
             arm: gallery.segments(
                 root / layout.distilled(arm, last),
                 real,
-                tables,
+                tables * last if arm in scope.once else tables,
                 _FOLDED if fold and arm != scope.reference else usual,
                 moves(diagnosed, arm),
             )
@@ -161,8 +161,9 @@ def costs(root: Path, params: Mapping[str, Any], scope: Scope) -> dict[str, Any]
     shade: dict[tuple[str, str], int] = {}
     for arm, k, values in zip(ledger["arm"], ledger["number"], ledger["distances"], strict=True):
         if values:
-            name = f"prefix {k + 1}" if arm in scope.joint else f"segment {k}"
-            curves.setdefault(arm, {})[name], shade[arm, name] = values, k
+            place = scope.segments - 1 if arm in scope.once else k
+            name = f"prefix {place + 1}" if arm in scope.joint else f"segment {place}"
+            curves.setdefault(arm, {})[name], shade[arm, name] = values, place
     ordered = {arm: curves[arm] for arm in scope.arms if arm in curves}
     small = len(ordered) > _MANY
     large = {} if small else {arm: figures.distances(arm, lines) for arm, lines in ordered.items()}

@@ -143,7 +143,8 @@ def _words(options: Options, place: str) -> str:
 
 def _joint(arm: str, scope: Scope) -> str:
     # Of the others their group says it.
-    return ", joint" if arm in scope.joint and arm in scope.scored else ""
+    said = ", joint" if arm in scope.joint and arm in scope.scored else ""
+    return f"{said}, prefixes cut from one set" if arm in scope.once else said
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - plain values

@@ -17,13 +17,14 @@ class Scope:
         name: of the study.
         scored: arms with windows; every other arm is compared with the first of them.
         controls: arms distilled without scores.
-        joint: those of both that distil every prefix anew, controls first.
+        joint: those of both that distil all images of a set at once, controls first.
         coresets: arms of real images.
         networks: the first one is distilled with, the others are unseen.
         segments: number of segments of a whole set.
         states: number of segments of every prefix that is benchmarked, ascending.
         scores: number of segments at every state that is scored, 0 first.
         unaugmented: whether networks are trained without augmentation as well.
+        once: those of `joint` that distil the whole set alone; its first images are their prefixes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scope:
     states: tuple[int, ...]
     scores: tuple[int, ...]
     unaugmented: bool = False
+    once: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, study: Mapping[str, Any]) -> "Scope":
@@ -43,11 +45,13 @@ class Scope:
         found = {key: params.value(study, key) for key in ("study", "arms", "controls", "coresets", "chain", "rescore")}
         for key in ("arms", "chain"):
             require(bool(found[key]), f"params.yaml: {key} must name at least one", found[key])
+        joint = tuple(arm for arm in (*found["controls"], *found["arms"]) if methods.is_joint(study, arm))
         return cls(
             name=str(found["study"]),
             scored=tuple(found["arms"]),
             controls=tuple(found["controls"]),
-            joint=tuple(arm for arm in (*found["controls"], *found["arms"]) if methods.is_joint(study, arm)),
+            joint=joint,
+            once=tuple(arm for arm in joint if methods.is_once(study, arm)),
             coresets=tuple(found["coresets"]),
             networks=tuple(network["name"] for network in params.value(study, "benchmark.networks")),
             segments=len(found["chain"]),

@@ -12,6 +12,7 @@ from dasm.errors import ConfigError
 from dasm.images.store import read_split
 from dasm.machine import ranks
 from dasm.matching import Matching
+from dasm.pieces import cut, merged
 from dasm.plugins import build, modules_of
 from dasm.segments import SegmentPlan, bounds, distil_segment
 from dasm.storage import lineage
@@ -27,23 +28,23 @@ from pipeline.work.states import write_state
 _TOLD = ("iterations", "distances")
 
 
-def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) -> None:
+def run(stage: str, arm: str, k: int, *, windowed: bool) -> None:
     """Distil what follows state k of an arm, or take it over from an arm that has distilled the same.
 
     A joint arm distils the whole prefix anew: as many images and as many iterations as all segments up to k together.
-    If it has scores, its table is that of state 0 at every state.
+    If it has scores, its table is that of state 0 at every state. Where its set is made once, that is the whole set,
+    after state 0; what later states add of it lies ahead.
 
     Args:
         stage: name of the DVC stage.
         arm: its name.
         k: number of the segment, from 0.
         windowed: whether the arm has scores, and so a window; else every real image is kept.
-        joint: forget the segments so far, but not their size and effort.
     """
     study, device = runtime.start(splits=True)
     matching = methods.section(study, arm, "matching", Matching)
-    size = methods.whole_plan if joint else methods.plan
-    plan = build(SegmentPlan, size(study, arm, k), f"segment.s{k}")
+    joint = methods.is_joint(study, arm)
+    plan = build(SegmentPlan, methods.distilled_plan(study, arm, k), f"segment.s{k}")
     seed, planned_ipc = params.value(study, "seed"), params.value(study, "planned_ipc")
     real = read_split(layout.REAL, "train", device)
     before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
@@ -60,7 +61,7 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
     with twins.sought(work, own_entry) as twin, runtime.ledger(stage, own_entry, arm=arm) as entry:
         if twin is not None:
             lower, upper = bounds(weights, rank, real)
-            segment = replace(read_segment(twin.files[0]), lower=lower, upper=upper)
+            segment = replace(merged([read_segment(file) for file in twin.files]), lower=lower, upper=upper)
             twin.charge(entry, *_TOLD)
         else:
             with _naming(name, methods.place(study, arm, "matching")):
@@ -80,18 +81,25 @@ def run(stage: str, arm: str, k: int, *, windowed: bool, joint: bool = False) ->
             entry |= _told(history)
         if ranks.number() > 0:
             return
+        first, *rest = cut(segment, _sizes(study)) if methods.is_once(study, arm) else [segment]
         write_state(
             after,
             None if joint else before,
-            segment,
+            first,
             real,
             arm=arm,
             recipe=recipes.distilled(study, arm, plan.ipc, plan.iterations, experts=experts),
             scores=None if rank is None else lineage.fingerprint("window", {"weights": weights, "rank": rank}),
             chain=chain,
+            ahead=rest,
         )
-        twins.record(entry, work, [after / f"s{segment.index}.parquet"])
+        twins.record(entry, work, [after / f"s{first.index}.parquet", *segment_files(after / layout.AHEAD)])
     resume.remove()
+
+
+def _sizes(study: Mapping[str, Any]) -> list[int]:
+    # Not those of `pipeline.graph.sets`, which knows every coreset and score; the blueprint says them of such an arm.
+    return [params.value(study, f"segment.s{link['k']}.ipc") for link in params.value(study, "chain")]
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """What a stage leaves that has nothing to do, written without the seconds that torch takes to import."""
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
 
 from dasm.storage.files import write_json
-from pipeline import layout, params
+from pipeline import layout, methods, params
 
 
 def experts(arm: str, k: int, because: str) -> None:
@@ -32,6 +33,20 @@ def prefix(stage: str, arm: str, k: int, plan: Mapping[str, int]) -> None:
     """Write the state after segment k of a joint arm without its images: the size and effort planned for it."""
     summary = {"segments": 0, "images_per_class": plan["ipc"], "iterations": plan["iterations"]}
     write_json(layout.distilled(arm, k + 1) / "state.json", summary)
+    _cost(stage, f"{stage}-{arm}-{k}", arm)
+
+
+def piece(stage: str, arm: str, k: int) -> None:
+    """Write the state that holds one piece more of a set that was distilled at once: what lay ahead, byte for byte."""
+    before, after = layout.distilled(arm, k), layout.distilled(arm, k + 1)
+    shutil.copytree(before, after, dirs_exist_ok=True)
+    ahead = after / layout.AHEAD
+    (ahead / f"s{k}.parquet").rename(after / f"s{k}.parquet")
+    if not any(ahead.iterdir()):
+        ahead.rmdir()
+    summary = json.loads((before / "state.json").read_text())
+    ipc = summary["images_per_class"] + methods.plan(params.read(), arm, k)["ipc"]
+    write_json(after / "state.json", {**summary, "segments": k + 1, "images_per_class": ipc})
     _cost(stage, f"{stage}-{arm}-{k}", arm)
 
 

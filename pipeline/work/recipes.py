@@ -16,14 +16,14 @@ def distilled(
     Args:
         study: the parameters.
         arm: name of a scored arm or a control.
-        ipc: stored images per class of the segment, for a joint arm those of the whole prefix.
+        ipc: stored images per class of the segment, for a joint arm those of all that it distils at once.
         iterations: pixel updates, likewise.
         experts: how those were trained that the segment follows, if it follows any.
     """
     return {
         "matching": methods.block(study, arm, "matching"),
         **({} if experts is None else {"experts": dict(experts)}),
-        "joint": methods.is_joint(study, arm),
+        "joint": methods.joint(study, arm),
         "segment": {"ipc": ipc, "iterations": iterations},
         **{name: params.value(study, name) for name in ("planned_ipc", "seed", "threads")},
     }

@@ -302,6 +302,19 @@ def test_the_size_of_a_segment_concerns_every_joint_prefix_that_holds_it(project
     assert concerned(project, {**PARAMS, "segment": segment}) == {f"arms/idc/prefix/{n}.json" for n in (2, 3)}
 
 
+def test_a_set_that_is_made_once_depends_on_every_segment_from_the_first_state_on(project):
+    """What grows is another set; how its images are dealt out is part of every prefix."""
+    once = {**PARAMS, "method": {**PARAMS["method"], "idc": {"joint": "once"}}}
+    blueprint.write(once)
+    states = [link["next"] for link in PARAMS["chain"]]
+    assert [state for state in states if methods.prefix_due("idc", state)] == [1]
+    for name, value in (("ipc", 7), ("iterations", 1)):
+        segment = {**PARAMS["segment"], "s2": {**PARAMS["segment"]["s2"], name: value}}
+        sizes = {"arms/random/coreset.json", "arms/mosaic/coreset.json"} if name == "ipc" else set()
+        assert concerned(project, {**once, "segment": segment}) == {"arms/idc/prefix/1.json"} | sizes
+        blueprint.write(once)
+
+
 def test_of_the_segments_a_coreset_knows_their_sizes_alone(project):
     coresets = {f"arms/{arm}/coreset.json" for arm in PARAMS["coresets"]}
     for option, concerns in (("iterations", set()), ("ipc", coresets)):

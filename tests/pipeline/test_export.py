@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 import dasm
 from dasm.evaluate import Accuracy
 from dasm.machine.counts import Counts
+from dasm.pieces import cut
 from dasm.storage.results import write_results
 from dasm.tables import read_chain
 from pipeline import export, layout, methods, params
@@ -349,6 +350,24 @@ def test_a_joint_prefix_that_was_passed_over_says_how_to_have_it(capsys):
     said = "data/distilled/idc/2: must hold segments, got none (idc is joint: name the prefix in benchmark.states)"
     assert refused(capsys, "idc", "out", "3") == f"error: {said}"
     assert not Path("out").exists()
+
+
+@pytest.mark.usefixtures("study")
+def test_a_prefix_of_a_set_that_was_made_once_is_written_with_what_the_whole_took():
+    edit(lambda study: study["method"].update({"idc": {"joint": "once"}}))
+    study = params.read()
+    plan = methods.whole_plan(study, "idc", 3)
+    first, *rest = cut(segment(9, sum(IPC)), IPC)
+    recipe = recipes.distilled(study, "idc", **plan)
+    folder = layout.distilled("idc", 2)
+    shutil.rmtree(folder)
+    write_state(Path("one"), None, replace(first, index=0), REAL, arm="idc", recipe=recipe)
+    write_state(folder, Path("one"), replace(rest[0], index=1), REAL, arm="idc", recipe=recipe)
+    edit(lambda study: study["benchmark"].update({"states": [1, 3, 4]}))  # this one was not judged
+    export.main("idc", "out", "3")
+    assert dasm.load("out").sizes == (2, 3)
+    card = Path("out/README.md").read_text()
+    assert card.count(f"- ipc: {sum(IPC)}\n") == card.count(f"iterations: {plan['iterations']}\n") == 2
 
 
 @pytest.mark.usefixtures("study")

@@ -68,6 +68,15 @@ def test_an_arm_with_scores_may_be_joint_under_the_window_of_its_first_segment()
 
 def test_joint_is_what_it_says():
     assert methods.is_joint(PARAMS, "idc") and not methods.is_joint(PARAMS, "sequential")
+    once = changed(idc={"joint": "once", "effort": 2})
+    parse(once)
+    assert methods.is_joint(once, "idc") and methods.is_once(once, "idc") and not methods.is_once(PARAMS, "idc")
+    last = len(PARAMS["chain"]) - 1
+    assert {methods.distilled_plan(once, "idc", k)["ipc"] for k in range(last)} == {PARAMS["planned_ipc"]}
+    assert methods.distilled_plan(once, "idc", 0) == methods.whole_plan(once, "idc", last)
+    for k in range(last + 1):
+        assert methods.distilled_plan(PARAMS, "idc", k) == methods.whole_plan(PARAMS, "idc", k)
+        assert methods.distilled_plan(PARAMS, "dasm", k) == methods.plan(PARAMS, "dasm", k)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,8 @@ def test_joint_is_what_it_says():
         ({"idc": {"effort": 1e308}}, "method.idc.effort: must be in (0, 1000000], got 1e+308"),
         ({"idc": {"effort": float("inf")}}, "method.idc.effort: must be in (0, 1000000], got inf"),
         ({"random": {"effort": 2}}, "method.random: no option called 'effort' (coresets have coreset, note)"),
-        ({"idc": {"joint": 1}}, "method.idc.joint: must be true or false, got 1"),
+        ({"idc": {"joint": 1}}, "method.idc.joint: must be true, false or once, got 1"),
+        ({"idc": {"joint": "twice"}}, "method.idc.joint: must be true, false or once, got 'twice'"),
         ({"dasm": {"note": ["why"]}}, "method.dasm.note: must be text for the report, got ['why']"),
         ({"dasm": {"selection": {"window": {"width": 2.0}}}}, "method.dasm.selection.window: width must be in (0, 1]"),
         (

@@ -94,11 +94,14 @@ def test_whom_images_are_ranked_among_belongs_to_the_window():
 def test_of_an_arm_with_a_window_it_is_said_that_it_is_joint():
     method = "{x: {joint: true, selection: {first_window: window, window: {name: hard_filter}}}}"
     assert of(method) == ("window", "hard_filter, first_window window, joint")
+    said = "hard_filter, first_window window, joint, prefixes cut from one set"
+    assert of(method.replace("true", "once")) == ("window", said)
 
 
 def test_controls_and_coresets():
     controls = "arms: [dasm]\ncontrols: [x]\ncoresets: []\n"
     assert of("{x: {joint: true, matching: {objective: {name: dm}}}}", controls) == ("joint", "dm")
+    assert of("{x: {joint: once}}", controls) == ("joint", "gradient, prefixes cut from one set")
     assert of("{x: {matching: {objective: {name: dm}}}}", controls) == ("control", "dm")
     coresets = "arms: [dasm]\ncontrols: []\ncoresets: [x]\n"
     assert of("{x: {coreset: {name: ccs, share: 0.1}}}", coresets) == ("coreset", "ccs, share 0.1")

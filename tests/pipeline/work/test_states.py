@@ -8,7 +8,7 @@ import torch
 
 from dasm.errors import ConfigError
 from dasm.tables import read_chain, segment_files
-from pipeline import params
+from pipeline import layout, params
 from pipeline.work import recipes, states
 from pipeline.work.states import write_state
 from tests.conftest import make_blobs
@@ -38,6 +38,18 @@ def test_a_state_holds_the_files_of_the_state_before_it_and_one_more(tmp_path):
     assert third["s1.parquet"] == second["s1.parquet"]
     summary = json.loads((tmp_path / "3/state.json").read_text())
     assert summary == {"segments": 3, "images_per_class": 6, "iterations": 21}
+
+
+def test_what_lies_ahead_is_what_later_states_would_hold(tmp_path):
+    grow(tmp_path / "a", 3)
+    first, *rest = (stored_images(n, channels=1) for n in range(3))
+    written = write_state(tmp_path / "b/1", None, first, REAL, arm="dasm", recipe=RECIPE, ahead=rest)
+    assert [segment.index for segment, _ in written] == [0]
+    whole, ahead = digests(tmp_path / "a/3"), digests(tmp_path / "b/1" / layout.AHEAD)
+    assert ahead == {name: whole[name] for name in ("s1.parquet", "s2.parquet")}
+    alone = digests(tmp_path / "a/1")
+    assert {name: digest for name, digest in digests(tmp_path / "b/1").items() if name in alone} == alone
+    assert len(segment_files(tmp_path / "b/1")) == 1
 
 
 def test_growing_a_finished_set_writes_what_a_longer_run_would_have(tmp_path):

@@ -21,7 +21,7 @@ from dasm.segments import SegmentPlan, distil_segment
 from dasm.tables import read_difficulty, read_segments, read_window
 from dasm.types import Segment, Task
 from pipeline import layout
-from pipeline.stages import benchmark, distill, score, train
+from pipeline.stages import benchmark, control, distill, score, train
 from pipeline.stages import open as beginning
 from pipeline.work import distillation, runtime, scoring, training, twins
 from tests.conftest import make_blobs
@@ -42,6 +42,7 @@ STUDY = {
     "matching": {"objective": OBJECTIVE, "trainer": TRAINER, "learning_rate": 0.5, "factor": 1},
     "evaluator": {"networks": 2, "steps": 4, "teacher_steps": 4, "trainer": TRAINER},
     "selection": {"score": {"name": "loss"}, "window": {"name": "budget", "width": 0.5}},
+    "chain": [{"k": k, "next": k + 1} for k in range(2)],
     "segment": {f"s{k}": {"ipc": 2, "iterations": 4} for k in range(2)},
     "method": {
         "joint": {"joint": True},
@@ -80,8 +81,8 @@ def done(tmp_path, monkeypatch):
     return work
 
 
-def distil(arm, k=0, joint=False):
-    distillation.run("control", arm, k, **WHOLE, joint=joint)
+def distil(arm, k=0):
+    distillation.run("control", arm, k, **WHOLE)
     return read_segments(layout.distilled(arm, k + 1))[-1]
 
 
@@ -105,7 +106,7 @@ def same(first: Segment, second: Segment) -> bool:
 def test_the_first_segment_is_made_once_whatever_only_later_ones_differ_in(done, monkeypatch):
     first = distil("alone")
     assert done == ["distil_segment"]
-    others = [distil("joint", joint=True), distil("together")]
+    others = [distil("joint"), distil("together")]
     assert done == ["distil_segment"], "and for no other arm again"
     assert all(same(other, first) for other in others)
     alone, joint = entry("control-alone-0"), entry("control-joint-0")
@@ -137,9 +138,9 @@ def test_what_differs_is_done_anew(done):
     first = distil("alone")
     assert not same(distil("faster"), first)
     for arm in ("alone", "joint", "together"):
-        distil(arm, joint=arm == "joint")
+        distil(arm)
     done.clear()
-    seconds = [distil("alone", 1), distil("together", 1), distil("joint", 1, joint=True)]
+    seconds = [distil("alone", 1), distil("together", 1), distil("joint", 1)]
     assert done == ["distil_segment"] * 3
     assert not any(same(seconds[0], other) for other in seconds[1:])
 
@@ -179,7 +180,7 @@ def test_what_was_taken_over_can_be_taken_over(done):
     first = distil("alone")
     distil("together")
     (layout.LEDGER / "control-alone-0.json").unlink()
-    assert same(distil("joint", joint=True), first)
+    assert same(distil("joint"), first)
     assert done == ["distil_segment"]
     assert entry("control-joint-0")["taken_from"] == "control-alone-0"
 
@@ -276,9 +277,48 @@ def test_a_joint_arm_distils_what_is_asked_for_under_the_window_of_state_0(done,
     assert [(size["images_per_class"], size["iterations"]) for size in sizes] == [(2, 4), (4, 8)]
 
 
+@pytest.mark.parametrize("arms", [("joint", "once"), ("once", "joint")])
+def test_a_set_that_is_made_once_is_that_of_a_joint_arm_cut(done, monkeypatch, arms):
+    """Either takes the other's whole set over; the prefixes of one that is made once cost nothing more."""
+    monkeypatch.setitem(STUDY["method"], "once", {"joint": "once"})
+    monkeypatch.setitem(STUDY, "controls", [*STUDY["controls"], "once"])
+    monkeypatch.setattr("pipeline.methods.prefix_due", lambda arm, state: state == (1 if arm == "once" else 2))
+    beginning.main("once")
+    for arm in arms:
+        for k in range(2):
+            control.main(arm, k)
+    assert done == ["distil_segment"]
+    (joint,), pieces = (read_segments(layout.distilled(arm, 2)) for arm in ("joint", "once"))
+    (first,) = read_segments(layout.distilled("once", 1))
+    assert [piece.ipc for piece in pieces] == [2, 2] and same(first, pieces[0])
+    for label in range(len(joint.labels.unique())):
+        mine = [piece.images[piece.labels == label] for piece in pieces]
+        assert torch.equal(torch.cat(mine), joint.images[joint.labels == label])
+    giver, taker = (f"control-{arm}-{0 if arm == 'once' else 1}" for arm in arms)
+    assert entry(taker)["taken_from"] == entry(giver)["name"] and entry(taker)["flops"] == entry(giver)["flops"] > 0
+    assert entry("control-once-1")["passed"] and "passed" not in entry("control-once-0")
+    before, after = (layout.distilled("once", state) for state in (1, 2))
+    assert {path.name for path in after.iterdir()} == {"s0.parquet", "s1.parquet", "state.json"}
+    assert (after / "s1.parquet").read_bytes() == (before / layout.AHEAD / "s1.parquet").read_bytes()
+    sizes = [json.loads((folder / "state.json").read_text()) for folder in (before, after)]
+    expected = [{"segments": 1, "images_per_class": 2}, {"segments": 2, "images_per_class": 4}]
+    assert sizes == [{**size, "iterations": 8} for size in expected], "there is no prefix without the whole"
+
+
+def test_a_made_set_of_which_a_piece_is_missing_is_nobodys_twin(done, monkeypatch):
+    monkeypatch.setitem(STUDY["method"], "once", {"joint": "once"})
+    monkeypatch.setitem(STUDY, "controls", [*STUDY["controls"], "once"])
+    monkeypatch.setattr("pipeline.methods.prefix_due", lambda *_: True)
+    beginning.main("once")
+    control.main("once", 0)
+    (layout.distilled("once", 1) / layout.AHEAD / "s1.parquet").unlink()
+    control.main("joint", 1)
+    assert done == ["distil_segment"] * 2
+
+
 def test_a_set_that_several_arms_have_is_judged_once_and_the_results_are_each_ones_own(done, monkeypatch):
     distil("alone")
-    distil("joint", joint=True)
+    distil("joint")
     distil("faster")
     for arm in ("alone", "joint", "faster"):
         benchmark.main(arm, 1)
@@ -614,10 +654,10 @@ def test_a_neighbour_whose_earlier_files_are_damaged_is_a_twin_all_the_same(done
 
 def test_a_joint_prefix_is_as_large_as_planned_whatever_became_of_the_one_before(done):
     """It may have been ended early, or be one that nobody benchmarks."""
-    distil("joint", joint=True)
+    distil("joint")
     state = layout.distilled("joint", 1) / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"iterations": 1, "images_per_class": 1}))
-    assert distil("joint", 1, joint=True).ipc == 4
+    assert distil("joint", 1).ipc == 4
     assert entry("control-joint-1")["iterations"] == 8
     assert done == ["distil_segment"] * 2
 
