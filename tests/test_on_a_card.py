@@ -79,7 +79,7 @@ def test_a_card_refuses_what_is_not_on_it(card):  # noqa: ARG001
     assert torch.equal((here + 1.0).cpu(), here.cpu() + 1.0)
 
 
-def sequence(trainer, *, objective=None, score="loss", window="budget", **options):
+def sequence(trainer, *, objective=None, score="loss", window="budget", ipc=1, **options):
     """Two segments of the method on the card; the first is stored, the second continues after it."""
     objective = objective or Gradient(real_batch=8, network_images=20)
     experts = options.pop("experts", None)
@@ -96,12 +96,12 @@ def sequence(trainer, *, objective=None, score="loss", window="budget", **option
             score=build(Score, {"name": score, **read}, "score"),
             window=build(Window, {"name": window, **OPTIONS.get(window, {})}, "window"),
         ),
-        planned_ipc=2,
+        planned_ipc=2 * ipc,
         experts=experts,
     )
     real = replace(make_blobs(16, 0), origin=torch.arange(48)).to("cuda")
     assert isinstance(real.images, OnCard) or torch.cuda.is_available()
-    plans = [SegmentPlan(ipc=1, iterations=2)] * 2
+    plans = [SegmentPlan(ipc=ipc, iterations=2)] * 2
     segments = list(method.distil(real, plans, seed=0))
     assert [segment.images.is_cuda for segment in segments] == [False, False], "segments are kept on the host"
     assert all(not torch.equal(segment.images[0], segment.images[1]) for segment in segments)
@@ -113,6 +113,7 @@ OBJECTIVES = {
     "gradient, class by class": Gradient(real_batch=8, network_images=20, classes="loop", metric="cosine"),
     "gradient, frozen images drawn apart": Gradient(real_batch=8, network_images=20, synthetic_batch=3, frozen_batch=2),
     "gradient, norm penalty": Gradient(real_batch=8, network_images=20, norm_penalty=1.0),
+    "gradient, prefixes": Gradient(real_batch=8, network_images=20, inner_iterations=1, subset_period=1),
     "gradient, networks that know the prefix": Gradient(real_batch=8, network_images=20, prefix_steps=2),
     "gradient, representative": Gradient(real_batch=8, network_images=0, sampler="representative"),
     "dc": DC(real_batch=8, outer=2, inner=2),
@@ -125,7 +126,7 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 def test_every_objective_stays_on_the_card(card, wide, objective):  # noqa: ARG001
-    sequence(wide, objective=objective)
+    sequence(wide, objective=objective, ipc=2)
 
 
 FOLLOWED = {"mtt": {}, "mtt, learnt labels": {"label_rate": 2.0, "threshold": 10.0, "skipped_share": 0.25}}
@@ -147,7 +148,8 @@ def test_trajectories_stay_on_the_card(card, wide, name):  # noqa: ARG001
 @pytest.mark.parametrize("name", [*OBJECTIVES, *FOLLOWED])
 def test_on_a_gpu_every_objective_gives_the_same_bits_twice(wide, name):
     first, second = (
-        trajectories(wide, name) if name in FOLLOWED else sequence(wide, objective=OBJECTIVES[name]) for _ in range(2)
+        trajectories(wide, name) if name in FOLLOWED else sequence(wide, objective=OBJECTIVES[name], ipc=2)
+        for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -236,16 +238,16 @@ def test_scoring_on_the_card_gives_the_numbers_of_the_cpu(wide, monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a real card")
-@pytest.mark.parametrize("frozen_batch", [None, 3])
+@pytest.mark.parametrize("more", [{}, {"frozen_batch": 3}, {"subset_period": 1}])
 @pytest.mark.parametrize("classes", ["batched", "loop"])
-def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes, frozen_batch):
+def test_matching_on_the_card_gives_the_pixels_of_the_cpu(wide, monkeypatch, classes, more):
     """Without augmentation, whose draws are the device's own: another memory format, draws in blocks, the history."""
     about = {"real_batch": 8, "network_images": 0, "augmentation": (), "inner_iterations": 3}
-    objective = Gradient(**about, classes=classes, synthetic_batch=5, frozen_batch=frozen_batch)
+    objective = Gradient(**about, classes=classes, synthetic_batch=5, **more)
     options = {"factor": 2, "learning_rate": 0.1, "match_prefix": True, "even_rate": True}
     matching = Matching(objective=objective, trainer=wide, **options)
     data = make_blobs(16, 0)
-    start = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    start = torch.rand(3, 3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     prefix = [torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(label)) for label in range(3)]
 
     def run(real):

@@ -63,6 +63,7 @@ OBJECTIVES = {
     "gradient": Gradient(**_LOOP),
     "gradient, frozen images drawn apart": Gradient(**_LOOP, frozen_batch=2),
     "gradient, norm penalty": Gradient(**_LOOP, norm_penalty=1.0),
+    "gradient, prefixes": Gradient(**_LOOP, subset_period=1),
     "gradient, class by class": Gradient(**_LOOP, classes="loop", metric="cosine", augmentation=_ONE),
     "dc": DC(**_INNER),
     "dsa": DSA(**_INNER, augmentation=_ONE),

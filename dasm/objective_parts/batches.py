@@ -131,7 +131,7 @@ class SyntheticBatches:
     std: Float[Tensor, " c"]
     stream: int
     frozen: Sequence[Tensor] = ()
-    _blocks: dict[tuple[str, int], IndexBlocks] = field(default_factory=dict, init=False, repr=False)
+    _blocks: dict[tuple[str, int | None, int], IndexBlocks] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def share(self) -> float:
@@ -140,7 +140,14 @@ class SyntheticBatches:
         return new / (new + len(self.frozen[0])) if self.frozen else 1.0
 
     def draw(
-        self, label: int, limit: int | None, iteration: int, of: Literal["union", "new", "frozen"] = "union"
+        self,
+        label: int,
+        limit: int | None,
+        iteration: int,
+        of: Literal["union", "new", "frozen"] = "union",
+        *,
+        first: int | None = None,
+        held: int = 0,
     ) -> Float[Tensor, "b c h w"]:
         """Return all decoded images of one class, or `limit` of them drawn without replacement if there are more.
 
@@ -149,27 +156,36 @@ class SyntheticBatches:
             limit: images at most, >= 1; None takes all.
             iteration: number of the pixel update, from 0.
             of: the frozen segments and the new one together, or either alone; there must be frozen ones for `frozen`.
+            first: of the new segment the first so many stored images alone, >= 1, by a draw of their own; None for all.
+            held: the first so many stored images of the new segment get no gradient.
         """
-        parts = [part[label] for part in self._parts(of)]
+        parts = self._parts(label, of, first, held)
         stored = parts[0] if len(parts) == 1 else torch.cat(parts)
         chosen: Int64[Tensor, " b"] | None = None
         if limit is not None and decoded_count(len(stored), self.factor) > limit:
-            chosen = self._chosen(of, limit).at(label, iteration)
+            chosen = self._chosen(of, first, limit).at(label, iteration)
         return normalise(decode(stored, self.factor, chosen), self.mean, self.std)
 
-    def _parts(self, of: str) -> list[Sequence[Tensor]]:
-        named = {"frozen": self.frozen, "new": self.pixels}
-        return [named[of]] if of in named else [part for part in named.values() if part]
+    def _parts(self, label: int, of: str, first: int | None, held: int = 0) -> list[Tensor]:
+        new = self.pixels[label]
+        if held:
+            new = torch.cat([new[:held].detach(), new[held:]])
+        named = {"new": new if first is None else new[:first]}
+        if self.frozen:
+            named = {"frozen": self.frozen[label], **named}
+        return [named[of]] if of in ("new", "frozen") else [*named.values()]
 
-    def _chosen(self, of: str, limit: int) -> IndexBlocks:
+    def _chosen(self, of: str, first: int | None, limit: int) -> IndexBlocks:
+        name = "frozen" if of == "frozen" else "class" if first is None else "subset"
+
         def drawn(label: int, iteration: int) -> Int64[Tensor, " b"]:
-            count = decoded_count(sum(len(part[label]) for part in self._parts(of)), self.factor)
-            generator = rng.generator(self.stream, "frozen" if of == "frozen" else "class", label, iteration)
-            return torch.randperm(count, generator=generator)[:limit]
+            count = decoded_count(sum(map(len, self._parts(label, of, first))), self.factor)
+            return torch.randperm(count, generator=rng.generator(self.stream, name, label, iteration))[:limit]
 
-        if (of, limit) not in self._blocks:
-            self._blocks[of, limit] = IndexBlocks(drawn, ranks.mine(len(self.pixels)), self.pixels[0].device)
-        return self._blocks[of, limit]
+        key = (of, first, limit)
+        if key not in self._blocks:
+            self._blocks[key] = IndexBlocks(drawn, ranks.mine(len(self.pixels)), self.pixels[0].device)
+        return self._blocks[key]
 
     def whole(self, real: LabelledImages, prefix: LabelledImages | None = None) -> LabelledImages:
         """Return the synthetic set as it stands, for networks to learn from: training images, without gradients.

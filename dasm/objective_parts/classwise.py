@@ -5,7 +5,7 @@ Two ways that agree up to the order of sums: by autograd, one class after anothe
 are taken class by class there, and none is differentiated (`dasm.chains.layers` says how).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -145,6 +145,33 @@ class _ChainDistance(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return g * gradient, None, None, None, None
+
+
+def neighbours(
+    batches: Iterable[tuple[Tensor, ...]], first: int, limit: int
+) -> Iterator[tuple[slice, list[tuple[Tensor, ...]]]]:
+    """Yield neighbouring classes that can share their passes, as a range of classes and the batches of each.
+
+    Args:
+        batches: of each class one or more, class after class.
+        first: the class of the first ones.
+        limit: images of a side that may go through the network together; one class at least does.
+    """
+    group = list[tuple[Tensor, ...]]()
+    for label, sides in enumerate(batches, first):
+        sizes = [len(side) for side in sides]
+        if group and (sizes != [len(side) for side in group[0]] or (len(group) + 1) * max(sizes) > limit):
+            yield slice(first, label), group
+            first, group = label, []
+        group.append(sides)
+    if group:
+        yield slice(first, first + len(group)), group
+
+
+def augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
+    """Return batches of as many images each of several classes, all images of a class under its one draw."""
+    count = len(batches[0])
+    return transform.repeat(count)(torch.cat(list(batches))).unflatten(0, (-1, count))
 
 
 def _first_order(

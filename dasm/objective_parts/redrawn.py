@@ -14,6 +14,7 @@ from dasm import rng
 from dasm.networks import Classifier
 from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
+from dasm.objective_parts.subsets import Subsets
 from dasm.train import Learner, Trainer
 from dasm.types import LabelledImages
 
@@ -55,9 +56,11 @@ class Redrawn:
         sampler: Sampler,
         shared: SharedTransforms,
         learnt: PrefixStart | None,
+        subsets: Subsets | None,
     ) -> None:
         self.sampler = sampler
         self.shared = shared
+        self.subsets = subsets
         self._real = real
         self._trainer = trainer
         self._stream = stream
@@ -67,7 +70,9 @@ class Redrawn:
         self.learner: Learner = trainer.start(real, rng.derive(stream, "network", 0))
 
     def renew(self, outer: int) -> None:
-        """Draw the network of this outer iteration, and let it learn for as long as it is to be old."""
+        """Choose this outer iteration's prefix, draw its network, and let it learn for as long as it is to be old."""
+        if self.subsets is not None:
+            self.subsets.choose()
         self.learner = self._trainer.start(self._real, rng.derive(self._stream, "network", outer))
         if self._learnt is not None:
             self.learner.network.load_state_dict(self._learnt.weights(outer))
@@ -83,10 +88,14 @@ class Redrawn:
         self.learner.steps(self._real, iteration * self._steps, self._steps, stream, rate)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return weights, momenta and what the sampler remembers."""
-        return self.learner.tensors() | self.sampler.tensors()
+        """Return weights, momenta and what sampler and subsets remember."""
+        subsets = {} if self.subsets is None else self.subsets.tensors()
+        return self.learner.tensors() | self.sampler.tensors() | subsets
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` returned."""
+        device = self._real.labels.device
         self.learner.restore(tensors)
-        self.sampler.restore(tensors, self._real.labels.device)
+        self.sampler.restore(tensors, device)
+        if self.subsets is not None:
+            self.subsets.restore(tensors, device)

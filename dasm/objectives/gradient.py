@@ -12,9 +12,11 @@ all real images between pixel updates. Differences from IDC's released code:
    2311.01570); it learns with the matching recipe from all segments at once, not stage by stage with the benchmark's.
 5. Where the network allows it, classes share their passes and the pixels' gradient comes from a tangent pass instead of
    a double backward (`dasm.objective_parts.classwise`): the same numbers up to the order of sums.
+
+Prefixes of the set may be matched too (MDC, ICLR 2024, arXiv 2403.06075): `dasm.objective_parts.subsets` says how.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal, final
@@ -24,17 +26,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dasm import rng
-from dasm.augment import Operation, Transform
+from dasm.augment import Operation
 from dasm.chains.chain import Chain
-from dasm.errors import ConfigError, at_least, within
+from dasm.errors import ConfigError, at_least, require, within
 from dasm.machine import ranks
 from dasm.networks import Classifier
 from dasm.objective_parts.batches import RealBatches, SyntheticBatches
-from dasm.objective_parts.classwise import chain_distance, chain_gradients, class_gradients
+from dasm.objective_parts.classwise import augmented, chain_distance, chain_gradients, class_gradients, neighbours
 from dasm.objective_parts.compared import Compared
 from dasm.objective_parts.redrawn import PrefixStart, Redrawn
 from dasm.objective_parts.sampler import Sampler
 from dasm.objective_parts.shared import SharedTransforms
+from dasm.objective_parts.subsets import Subsets
 from dasm.objectives import Objective, State, Surroundings
 from dasm.pixels import PixelRule
 from dasm.train import Trainer
@@ -56,6 +59,8 @@ class Gradient(Objective):
         frozen_batch: with `match_prefix`, decoded images of the frozen segments per class and iteration at most, >= 1,
             drawn beside `synthetic_batch` images of the new one; both sides' gradients count by the numbers of images
             that they stand for. None draws `synthetic_batch` images from the union, most of them frozen in the end.
+        subset_period: outer iterations between two choices of the prefix of the segment that is matched too, >= 1 (100
+            in MDC); not with a `frozen_batch`. None, as in IDC, matches none.
         inner_iterations: pixel updates per network, >= 1 (100 in IDC).
         network_images: real images that the network learns from after every pixel update, >= 0 (2000 for CIFAR, 500
             elsewhere in IDC), rounded up to whole batches.
@@ -82,6 +87,7 @@ class Gradient(Objective):
     real_batch: int = 64
     synthetic_batch: int = 128
     frozen_batch: int | None = None
+    subset_period: int | None = None
     inner_iterations: int = 100
     network_images: int = 2000
     early_steps: int = 0
@@ -96,9 +102,11 @@ class Gradient(Objective):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         at_least(self, 1, "real_batch", "synthetic_batch", "frozen_batch", "inner_iterations", "prefix_period")
-        at_least(self, 1, "refresh", "reference_side")
+        at_least(self, 1, "subset_period", "refresh", "reference_side")
         at_least(self, 0, "network_images", "early_steps", "prefix_steps")
         within(self, "[0, 1e9]", "norm_penalty")
+        one = self.subset_period is None or self.frozen_batch is None
+        require(one, "subset_period must be None with a frozen_batch", self.subset_period)
 
     @property
     def period(self) -> int:
@@ -110,8 +118,9 @@ class Gradient(Objective):
 
     @property
     def splits(self) -> bool:
-        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's.
-        return self.sampler == "random"
+        # Representatives are remembered by the process that chose them, and a checkpoint is the first one's; a prefix
+        # is chosen by the distances of all classes.
+        return self.sampler == "random" and self.subset_period is None
 
     @property
     def asks_prefix(self) -> bool:
@@ -132,6 +141,7 @@ class Gradient(Objective):
         start = None
         if self.prefix_steps and surroundings.prefix is not None:
             start = PrefixStart(surroundings.prefix, trainer, self.prefix_steps, self.prefix_period, stream)
+        subsets = None if self.subset_period is None else Subsets(self.subset_period, self.inner_iterations)
         return Redrawn(
             real=real,
             trainer=trainer,
@@ -141,6 +151,7 @@ class Gradient(Objective):
             sampler=sampler,
             shared=shared,
             learnt=start,
+            subsets=subsets,
         )
 
     def distances(
@@ -151,66 +162,52 @@ class Gradient(Objective):
             state.renew(iteration // self.inner_iterations)
         network, data = state.learner.network, real.data
         shared, mine = state.shared.of_all(iteration, draw), ranks.mine(data.num_classes)
-        updates = iteration % self.inner_iterations
-        batches = (
-            (
-                state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates),
-                *self._synthetic(synthetic, label, iteration),
-            )
-            for label in mine
-        )
+        batches = (self._batches(state, real, synthetic, iteration, label) for label in mine)
         chain = self._chain(network)
         if chain is None:
-            for label, (theirs, ours, *frozen) in zip(mine, batches, strict=True):
+            for label, (theirs, *ours) in zip(mine, batches, strict=True):
                 seen = partial(class_gradients, network, label=label, transform=shared.at(slice(label, label + 1)))
-                compared = self._compared(synthetic.share, [seen(images) for images in frozen])
-                yield compared(seen(ours, differentiable=True), seen(theirs))
+                target = seen(theirs)
+                for images, compared in self._matched(ours, seen, synthetic.share):
+                    yield compared(seen(images, differentiable=True), target)
         else:
-            for classes, group in _groups(batches, mine.start, chain.part(data.image_shape)):
-                theirs, ours, *frozen = (_augmented(side, shared.at(classes)) for side in zip(*group, strict=True))
+            for classes, group in neighbours(batches, mine.start, chain.part(data.image_shape)):
+                theirs, *ours = (augmented(side, shared.at(classes)) for side in zip(*group, strict=True))
                 labels = torch.arange(classes.start, classes.stop, device=data.labels.device)
-                held = [chain_gradients(chain, side, labels) for side in frozen]
-                compared = self._compared(synthetic.share, held, len(labels))
-                yield chain_distance(chain, ours, labels, chain_gradients(chain, theirs, labels), compared)
+                target = chain_gradients(chain, theirs, labels)
+                told = partial(chain_gradients, chain, labels=labels)
+                for images, compared in self._matched(ours, told, synthetic.share, len(labels)):
+                    yield chain_distance(chain, images, labels, target, compared)
         state.learn(iteration)
 
-    def _synthetic(self, synthetic: SyntheticBatches, label: int, iteration: int) -> list[Tensor]:
-        # What gets a gradient, and, where they are drawn apart, the frozen images that it is completed with.
-        if self.frozen_batch is None or not synthetic.frozen:
-            return [synthetic.draw(label, self.synthetic_batch, iteration)]
-        return [
-            synthetic.draw(label, self.synthetic_batch, iteration, "new"),
-            synthetic.draw(label, self.frozen_batch, iteration, "frozen"),
-        ]
+    def _batches(
+        self, state: Redrawn, real: RealBatches, synthetic: SyntheticBatches, iteration: int, label: int
+    ) -> tuple[Tensor, ...]:
+        # Of one class: real images, those that are matched with them, and what `_matched` does with a third batch.
+        network, updates, subsets = state.learner.network, iteration % self.inner_iterations, state.subsets
+        theirs = state.sampler.draw(real, label, self.real_batch, iteration, network=network, updates=updates)
+        if self.frozen_batch is not None and synthetic.frozen:
+            new = synthetic.draw(label, self.synthetic_batch, iteration, "new")
+            return theirs, new, synthetic.draw(label, self.frozen_batch, iteration, "frozen")
+        if subsets is None:
+            return theirs, synthetic.draw(label, self.synthetic_batch, iteration)
+        subsets.measure(network, theirs, synthetic, real.data, label, iteration)
+        drawn = partial(synthetic.draw, label, self.synthetic_batch, iteration, held=subsets.held)
+        return theirs, drawn(), *([drawn(first=subsets.size)] if subsets.size else [])
 
-    def _compared(self, share: float, held: Sequence[Sequence[Tensor]], classes: int = 1) -> Compared:
-        frozen = held[0] if held else None
-        return Compared(metric=self.metric, classes=classes, norm_penalty=self.norm_penalty, share=share, frozen=frozen)
+    def _matched(
+        self, ours: Sequence[Tensor], seen: Callable[[Tensor], Sequence[Tensor]], share: float, classes: int = 1
+    ) -> list[tuple[Tensor, Compared]]:
+        # What gets a gradient, and what it is compared by: all images, completed by frozen ones that are drawn apart,
+        # and the prefix in force.
+        first, *more = ours
+        whole = partial(Compared, metric=self.metric, classes=classes, norm_penalty=self.norm_penalty)
+        if self.frozen_batch is not None:
+            return [(first, whole(share=share, frozen=seen(more[0]) if more else None))]
+        return [(first, whole()), *((prefix, Compared(metric=self.metric, classes=classes)) for prefix in more)]
 
     def _chain(self, network: Classifier) -> Chain | None:
         chain = None if self.classes == "loop" else network.chain()
         if chain is None and self.classes == "batched":
             raise ConfigError("objective.classes: batched needs a network that is a plain chain of layers (try auto)")
         return chain
-
-
-def _groups(
-    batches: Iterable[tuple[Tensor, ...]], first: int, limit: int
-) -> Iterator[tuple[slice, list[tuple[Tensor, ...]]]]:
-    # Neighbouring classes, from the first one on, with batches of the same sizes: as many as make a part of `limit`
-    # images, at least one.
-    group = list[tuple[Tensor, ...]]()
-    for label, sides in enumerate(batches, first):
-        sizes = [len(side) for side in sides]
-        if group and (sizes != [len(side) for side in group[0]] or (len(group) + 1) * max(sizes) > limit):
-            yield slice(first, label), group
-            first, group = label, []
-        group.append(sides)
-    if group:
-        yield slice(first, first + len(group)), group
-
-
-def _augmented(batches: Sequence[Float[Tensor, "b c h w"]], transform: Transform) -> Float[Tensor, "k b c h w"]:
-    # Every class has one draw, applied to all its images.
-    count = len(batches[0])
-    return transform.repeat(count)(torch.cat(list(batches))).unflatten(0, (-1, count))

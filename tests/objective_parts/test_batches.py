@@ -173,6 +173,38 @@ def test_frozen_images_are_drawn_beside_the_new_ones_and_get_no_gradient():
     assert len(both.draw(1, 5, 0)) == 5
 
 
+def test_a_prefix_of_the_new_images_is_drawn_by_itself_or_after_the_frozen_ones():
+    batches = synthetic(4, 2)
+    assert numbers(batches.draw(1, None, 0, first=2)) == [50, 51] * 4
+    older = [(pixels.detach() + 7 / 255) for pixels in synthetic(1, 2).pixels]
+    union = replace(batches, frozen=older)
+    assert numbers(union.draw(1, 100, 0, first=2)) == [57, 50, 51] * 4
+    assert numbers(union.draw(1, 100, 0, "new", first=2)) == [50, 51] * 4
+
+
+def test_a_prefix_has_draws_of_its_own_and_leaves_the_others_as_they_are():
+    """Asked for in between, of one size and another, from the same batches."""
+    alone = [numbers(synthetic(20, 1).draw(0, 5, i)) for i in range(4)]
+    batches, found = synthetic(20, 1), []
+    for i in range(4):
+        short, long = (numbers(batches.draw(0, 5, i, first=n)) for n in (8, 20))
+        assert len(set(short)) == 5 and max(short) < 8
+        assert numbers(batches.draw(0, 5, i)) == alone[i] != long
+        assert numbers(synthetic(20, 1).draw(0, 5, i, first=8)) == short
+        found.append(tuple(short))
+    assert len(set(found)) == 4
+
+
+@pytest.mark.parametrize("first", [None, 3])
+def test_images_that_are_held_are_drawn_without_a_gradient(first):
+    batches = synthetic(4, 2)
+    images = batches.draw(1, 100, 0, first=first, held=2)
+    assert numbers(images.detach()) == [50, 51, 52, 53][:first] * 4
+    images.sum().backward()
+    moved = batches.pixels[1].grad.flatten(1).sum(1)
+    assert moved.tolist() == [0, 0, 64, 0 if first else 64]
+
+
 def test_all_of_a_class_is_drawn_where_there_is_no_limit():
     assert numbers(synthetic(3, 2).draw(1, None, 0)) == [50, 51, 52] * 4
 
