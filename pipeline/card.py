@@ -95,11 +95,15 @@ def _sizes(distilled: DistilledSet) -> dict[str, int]:
 def _recipe(study: Mapping[str, Any], arm: str, distilled: DistilledSet) -> dict[str, Any]:
     (group,) = (group for group in methods.BLOCKS if arm in study[group])
     made = distilled.provenance[-1]["recipe"]
+    segments = [recorded["recipe"]["segment"] for recorded in distilled.provenance]
+    joint = {"joint": made["joint"]} if "joint" in made else {}
     return {
         "data": _at_home(params.value(study, "data")),
         **{block: methods.block(study, arm, block) for block in methods.BLOCKS[group]},
         **({"experts": made["experts"]} if "experts" in made else {}),
-        "segments": [recorded["recipe"]["segment"] for recorded in distilled.provenance],
+        **joint,
+        # All pieces of a set that was distilled at once have the size and effort of the whole.
+        "segments": segments[:1] if methods.is_once(study, arm) else segments,
         **{name: study[name] for name in ("planned_ipc", "seed", "threads")},
     }
 
