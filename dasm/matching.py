@@ -40,14 +40,16 @@ class Matching:
         match_prefix: match the union of the frozen segments and the new one, as SeqMatch (arXiv 2311.01570) and PDD
             (arXiv 2310.06982) do, instead of the new segment alone (A11). Synthetic batches are drawn from the whole
             of it, as in PDD; SeqMatch takes as many of each segment, and so can `frozen_batch` of `gradient`.
+        budget: the images per class that the pixels' rate grows with, where the objective's rule is IDC's: those
+            `planned` for the whole set, or those that are `matched`, which of a joint set are its own, as in IDC (A14).
         even_rate: with `match_prefix`, multiply the pixels' rate by the images of the union over those of the segment,
             so that these, a small part of a mean, move as far as in joint distillation (A14).
         windowed: what the window is for: the images a segment starts from, those it is matched with, or both (R10).
         learns_from: the real images that matching networks learn from between pixel updates (A10): `all` of them, as in
             IDC, SeqMatch and PDD, or those that the segment is matched with, the `window` alone.
         patience: end a segment early, when the mean distance of this many iterations, >= 1, is no lower than that of as
-            many before them; rounded up to whole periods of the objective, so that networks of the same ages are
-            compared, and looked at once in every so many iterations. None always goes to the end, as all the papers do.
+            many before them; looked at once in as many, and rounded up to whole periods of the objective, so that
+            networks of the same ages are compared. None always goes to the end, as all the papers do.
         tolerance: share in [0, 1) by which the mean distance has to fall for `patience` to last.
     """
 
@@ -57,6 +59,7 @@ class Matching:
     learning_rate: float | None = None
     momentum: float | None = None
     match_prefix: bool = False
+    budget: Literal["planned", "matched"] = "planned"
     even_rate: bool = False
     windowed: Literal["both", "initial", "matching"] = "both"
     learns_from: Literal["all", "window"] = "all"
@@ -107,6 +110,7 @@ class Matching:
         return replace(
             self,
             match_prefix=self.match_prefix and prefix,
+            budget=self.budget if self.rule.by_budget else "planned",
             even_rate=self.even_rate and prefix,
             windowed=self.windowed if windowed else "both",
             learns_from=self.learns_from if windowed and self.windowed != "initial" else "all",
@@ -120,12 +124,10 @@ class Matching:
             ConfigError: the objective needs expert trajectories and gets none, or runs in several processes and cannot
                 be split.
         """
+        name, found = name_of(self.objective), surroundings or Surroundings()
         if ranks.count() > 1 and not self.objective.splits:
-            name = name_of(self.objective)
             raise ConfigError(f"objective: {name} as set here cannot be split, got {ranks.count()} processes (run one)")
-        found = surroundings or Surroundings()
         if self.objective.needs_experts and not found.experts:
-            name = name_of(self.objective)
             raise ConfigError(f"objective: {name} must be given expert trajectories, got none (see `dasm.experts`)")
         return self.objective.prepare(real, self.trainer, rng.derive(stream, "objective"), found)
 
@@ -191,15 +193,13 @@ class Matching:
     def _begin(
         self, synthetic: SyntheticBatches, real: LabelledImages, state: State, iterations: int, planned_ipc: int
     ) -> Unfinished:
-        pixels, even = synthetic.pixels, synthetic.share if self.even_rate else 1.0
+        even = synthetic.share if self.even_rate else 1.0
         rule = replace(self.rule, learning_rate=self.rule.learning_rate / even)
-        turns = len(pixels) if self.objective.class_by_class else 1
-        return Unfinished(
-            pixels=pixels,
-            optimiser=rule.start(pixels, planned_ipc, turns, real.std),
-            state=state,
-            history=History(iterations, real.labels.device),
-        )
+        budget = synthetic.stored if self.budget == "matched" else planned_ipc
+        turns = len(synthetic.pixels) if self.objective.class_by_class else 1
+        optimiser = rule.start(synthetic.pixels, budget, turns, real.std)
+        history = History(iterations, real.labels.device)
+        return Unfinished(pixels=synthetic.pixels, optimiser=optimiser, state=state, history=history)
 
     def _settled(self, history: History, done: int) -> bool:
         if self.patience is None:

@@ -360,6 +360,27 @@ def test_an_even_rate_makes_up_for_the_size_of_the_union(trainer, blobs):
     )
 
 
+@pytest.mark.parametrize(("match_prefix", "matched"), [(False, 2), (True, 8)])
+def test_the_rate_may_grow_with_the_images_that_are_matched(trainer, blobs, match_prefix, matched):
+    """As if so many had been planned: those of a segment or a joint set, or of its union with six frozen ones."""
+    objective = Gradient(real_batch=8, network_images=0, augmentation=())
+    planned = Matching(objective=objective, trainer=trainer, factor=1, learning_rate=1e-3, match_prefix=match_prefix)
+    initial = 0.25 + torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    frozen = [images[:6] for images in map(blobs.pixels, map(blobs.members, range(3)))]
+
+    def moved(matching, planned_ipc, frozen=()):
+        about = {"iterations": 2, "planned_ipc": planned_ipc, "stream": 3, "frozen": frozen}
+        return matching.optimise(initial, blobs, torch.ones(len(blobs)), **about)[0]
+
+    own = replace(planned, budget="matched")
+    assert torch.equal(moved(own, 40, frozen), moved(planned, matched, frozen))
+    assert torch.equal(moved(own, 40), moved(planned, 2)) and not torch.equal(moved(planned, 40), moved(planned, 2))
+    assert own.effective(prefix=True, windowed=True) == own
+    # A rate that grows with nothing is the same either way.
+    steady = Matching(objective=DM(), trainer=trainer, budget="matched")
+    assert steady.effective(prefix=True, windowed=True) == Matching(objective=DM(), trainer=trainer)
+
+
 def test_what_concerns_a_union_is_refused_without_one(trainer):
     parted = Gradient(frozen_batch=8)
     for options, rule in (

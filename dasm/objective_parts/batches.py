@@ -136,8 +136,12 @@ class SyntheticBatches:
     @property
     def share(self) -> float:
         """Share of the new segment in the union with the frozen ones, in (0, 1]; the same for every class."""
-        new = len(self.pixels[0])
-        return new / (new + len(self.frozen[0])) if self.frozen else 1.0
+        return len(self.pixels[0]) / self.stored
+
+    @property
+    def stored(self) -> int:
+        """Stored images per class of the union, or of the new segment where no frozen ones are matched."""
+        return len(self.pixels[0]) + (len(self.frozen[0]) if self.frozen else 0)
 
     def draw(
         self,

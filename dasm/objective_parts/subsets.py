@@ -138,8 +138,7 @@ def prefix_distances(
     mean, std = torch.zeros_like(data.mean), torch.ones_like(data.std)
     seen = replace(data, images=images, labels=labels, mean=mean, std=std, targets=None, origin=None)
     theirs, ours = embed(network, seen).tensor_split([len(real)])
-    new = len(synthetic.pixels[label])
-    stored = new + (len(synthetic.frozen[label]) if synthetic.frozen else 0)
+    new, stored = len(synthetic.pixels[label]), synthetic.stored
     # Image t * stored + i is tile t of stored image i.
     features = ours.unflatten(0, (-1, stored)).mean(0)
     # A product, because a GPU's running sums do not repeat themselves.

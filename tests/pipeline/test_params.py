@@ -244,7 +244,7 @@ def test_the_command_line_prints_one_line_and_exits_with_one(tmp_path, monkeypat
     assert main(["check"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "error: matching: no option called 'objectiv' (have objective, trainer, factor, learning_rate, momentum, "
-        "match_prefix, even_rate, windowed, learns_from, patience, tolerance); did you mean 'objective'?"
+        "match_prefix, budget, even_rate, windowed, learns_from, patience, tolerance); did you mean 'objective'?"
     ]
 
 

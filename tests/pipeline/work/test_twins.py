@@ -385,6 +385,7 @@ DIFFERENT = {
     "threads": {"more": (4, 3, "cpu", {"threads": 2})},
     "experts": {"more": (4, 3, "cpu", {"threads": 1, "experts": {"number": 2}})},
     "rate": {"learning_rate": 0.6},
+    "rate by the images that are matched": {"budget": "matched"},
     "objective": {"objective": {**OBJECTIVE, "real_batch": 9}},
     "network": {"trainer": {**TRAINER, "network": {"name": "convnet", "width": 4, "depth": 1}}},
     "factor": {"factor": 2},
