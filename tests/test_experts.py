@@ -295,12 +295,13 @@ def read_provenance(folder):
 
 
 @pytest.mark.usefixtures("project")
-def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch(task):
+def test_joint_arms_share_experts_trained_on_all_real_images_from_scratch(project, task):
+    project["method"] = {"whole": {"joint": True}}
     real = task.train
     stage.run("real", 0)
     assert all_equal(list(Trajectories(layout.experts("real", 0))), list(experts().train(real, ones(real), 0, 3)))
     for k in (0, 1):
-        distillation.run("control", "whole", k, windowed=False, joint=True)
+        distillation.run("control", "whole", k, windowed=False)
     assert [s.ipc for s in read_segments(layout.distilled("whole", 2))] == [2]
 
 
