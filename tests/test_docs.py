@@ -220,11 +220,14 @@ def progress(*, first, prefix_ipc):
 
 
 def test_the_arms_that_would_refute_are_those_of_a_study():
-    """Every whole line of YAML in the table is what some arm of the study `controls` says."""
+    """Every whole line of YAML in the table is what some arm of the study `controls` says, or for R15 of `prefixes`."""
     (table,) = re.findall(r"\| claim \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
-    study = params.read(ROOT / "studies/controls/params.yaml")
-    parse(study)
-    said = [{key: value for key, value in method.items() if key != "note"} for method in study["method"].values()]
+    methods = []
+    for name in ("controls", "prefixes"):
+        study = params.read(ROOT / f"studies/{name}/params.yaml")
+        parse(study)
+        methods += study["method"].values()
+    said = [{key: value for key, value in method.items() if key != "note"} for method in methods]
     found = 0
     for cell in (line.split("|")[4].strip() for line in table.splitlines()[2:] if line):
         for part in re.findall(r"`([^`]+: [^`…]+)`", cell):
@@ -341,6 +344,29 @@ def test_what_the_guide_says_of_segments_at_their_best_rate_is_in_the_table_of_r
     for arm, cells in rows.items():
         for split, cell in zip(("test", "validation"), cells, strict=True):
             assert cell == written(found.loc[arm, split]), (arm, split)
+
+
+@pytest.mark.parametrize(
+    ("study", "column", "least"),
+    [("cifar10-prefixes", "split", 4), ("prefixes", "network", 8)],
+    ids=["cifar10", "digits"],
+)
+def test_what_the_guide_says_of_sets_of_every_size_is_in_the_table_of_root_seeds(study, column, least):
+    """Difference by difference, size by size; on the digits of test images."""
+    (table,) = re.findall(rf"\| R15, `{study}` \|.*?\n\n", GUIDES["method.md"], flags=re.DOTALL)
+    sizes = [int(cell) for cell in table.splitlines()[0].split("|")[3:-1]]
+    found = pd.read_csv(ROOT / f"reports/{study}/roots-paired.csv")
+    assert {*found["n"]} == {3} and sizes == sorted({*found["prefix_ipc"]})
+    found = found.query("split == 'test'") if column == "network" else found
+    found = found.set_index(["arm", "minus", column, "prefix_ipc"])
+    rows = cells_of(table)
+    assert len(rows) >= least
+    for difference, kind, *cells in rows:
+        arm, minus = re.findall(r"`([a-z0-9-]+)`", difference)
+        name = {"ConvNet": "convnet", "MLP": "mlp"}.get(kind, kind)
+        for size, cell in zip(sizes, cells, strict=True):
+            row = found.loc[arm, minus, name, size]
+            assert cell == ("same set" if row["same"] else written(row)), (difference, kind, size)
 
 
 def test_what_the_guide_says_of_segments_on_cifar10_is_in_the_table_of_root_seeds():
